@@ -146,6 +146,7 @@ def _recorded_intervals(rows: Iterable[RecordedLevels]) -> dict[str, list[Record
             row.duration_s,
             [gain * each for each in row.quarter_mean_squares],
             overloads=_overloads(row),
+            holes=[(hole["start_s"], hole["end_s"]) for hole in row.holes or ()],
         )
     return dict(found)
 

@@ -43,6 +43,7 @@ def document(session: AudioSession, levels: LevelHistory, totals: Totals) -> Lev
     """Return the response of ``GET /v1/sessions/{id}/levels``."""
     calibration_db = session.calibration_db or 0.0
     mean_square, fast_max = levels.seconds()
+    recorded_s = levels.recorded_steps(step_s=1.0)
     overloaded = indications.overloaded_steps(levels, step_s=1.0)
     least_db = _least_in_range_db(session)
     level_db = _in_db(mean_square, calibration_db)
@@ -63,7 +64,9 @@ def document(session: AudioSession, levels: LevelHistory, totals: Totals) -> Lev
             laeq_db=level_db,
             lafmax_db=_in_db(fast_max, calibration_db),
             overloaded=None if overloaded is None else (overloaded > 0).tolist(),
-            under_range=None if least_db is None else _below(level_db, least_db),
+            under_range=None
+            if least_db is None
+            else _below(level_db, recorded_s, least_db).tolist(),
         ),
     )
 
@@ -75,7 +78,7 @@ def overload(levels: LevelHistory) -> Overload | None:
         return None
     return Overload(
         overloaded_s=rounding.seconds(found.total_s),
-        share=rounding.share(found.total_s / levels.duration_s),
+        share=rounding.share(found.total_s / levels.recorded_s),
         first_s=None if found.first_s is None else rounding.seconds(found.first_s),
     )
 
@@ -87,12 +90,13 @@ def under_range(session: AudioSession, levels: LevelHistory, totals: Totals) -> 
         return None
     calibration_db = session.calibration_db or 0.0
     mean_square, _ = levels.seconds()
-    n_below = sum(_below(_in_db(mean_square, calibration_db), least_db))
-    below_s = min(float(n_below), levels.duration_s)
+    recorded_s = levels.recorded_steps(step_s=1.0)
+    is_below = _below(_in_db(mean_square, calibration_db), recorded_s, least_db)
+    below_s = float(recorded_s[is_below].sum())
     return UnderRange(
         limit_db=round(least_db, rounding.LEVEL_DECIMALS),
         under_range_s=rounding.seconds(below_s),
-        share=rounding.share(below_s / levels.duration_s),
+        share=rounding.share(below_s / levels.recorded_s),
         upper_bounds=[
             name
             for name, level_db in of_the_whole(totals, calibration_db).items()
@@ -123,9 +127,12 @@ def _least_in_range_db(session: AudioSession) -> float | None:
     return indications.least_in_range_db(session.noise_floor_db)
 
 
-def _below(levels_db: Sequence[float | None], least_db: float) -> list[bool]:
-    """Return which levels are below a limit, as digital silence is."""
-    return [level_db is None or level_db < least_db for level_db in levels_db]
+def _below(
+    levels_db: Sequence[float | None], recorded_s: NDArray[np.float64], least_db: float
+) -> NDArray[np.bool_]:
+    """Return which recorded seconds are below a limit, as digital silence is."""
+    is_below = [level_db is None or level_db < least_db for level_db in levels_db]
+    return np.array(is_below, dtype=np.bool_) & (recorded_s > 0)
 
 
 def channel_summary(totals: Totals) -> ChannelSummary | None:

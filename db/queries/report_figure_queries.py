@@ -23,6 +23,7 @@ from sqlalchemy.sql.elements import ColumnElement
 
 from db.queries import session_queries
 from db.queries.report_queries import LONGEST, began_at
+from db.tables.base import StoredHole
 from db.tables.detections import NoiseDetection
 from db.tables.sessions import AudioSession
 
@@ -106,6 +107,8 @@ class RecordedLevels(NamedTuple):
     quarter_mean_squares: Sequence[float]
     quarter_overloads: list[float] | None
     quarter_overload_energies: list[float] | None
+    #: In order; null if the code that split the recording did not look for them.
+    holes: list[StoredHole] | None
 
 
 def levels_of(
@@ -121,6 +124,7 @@ def levels_of(
             type_coerce(AudioSession.quarter_mean_squares, ARRAY(Double)),
             AudioSession.quarter_overloads,
             AudioSession.quarter_overload_energies,
+            AudioSession.holes,
         ).where(
             _may_reach_into(begin_s, end_s),
             session_queries.is_of(AudioSession, user_id),

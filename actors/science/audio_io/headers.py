@@ -28,7 +28,7 @@ _LEAST_UNKNOWN_LONG = 1 << 40
 
 #: Where the size of the audio is unknown, the bytes at the end of the file in which chunks behind
 #: the audio are searched for.
-_TAIL_BYTES = 1 << 20
+TAIL_BYTES = 1 << 20
 
 #: Bytes before the audio in which the comment of the recorder is searched for.
 _MOST_NOTE_BYTES = 4_096
@@ -61,10 +61,10 @@ class ChunkLayout(NamedTuple):
 RIFF = ChunkLayout(struct.Struct("<4sI"))
 RIFX = ChunkLayout(struct.Struct(">4sI"))
 W64 = ChunkLayout(struct.Struct("<16sQ"), padded_to=8, counts_header=True)
-_CAF = ChunkLayout(struct.Struct(">4sq"), padded_to=1)
+CAF = ChunkLayout(struct.Struct(">4sq"), padded_to=1)
 
 #: The fixed part of the GUIDs of Wave64 chunks, after the name.
-_W64_GUID = bytes.fromhex("f3acd3118cd100c04f8edb8a")
+W64_GUID = bytes.fromhex("f3acd3118cd100c04f8edb8a")
 
 
 @dataclass(frozen=True)
@@ -112,14 +112,14 @@ def _wave(file: BinaryIO) -> tuple[Audio, int]:
                 long_size, long_sizes_at = struct.unpack_from("<Q", body, 8)[0], offset
         if chunk != b"data":
             continue
-        if is_long and size == 0xFFFF_FFFF and not _is_unknown_long(long_size):
+        if is_long and size == 0xFFFF_FFFF and not is_unknown_long(long_size):
             return Audio(_share(file_bytes - offset, long_size)), offset
-        if not _is_unknown(size):
+        if not is_unknown(size):
             # Decoders prefer a long size, even if it is wrong.
             long_sizes = struct.pack("<QQ", file_bytes - 8, size)
             patches = {long_sizes_at: long_sizes} if long_sizes_at else {}
             return Audio(_share(file_bytes - offset, size), patches), offset
-        held = _end_of_audio(file, offset, file_bytes, layout) - offset
+        held = end_of_audio(file, offset, file_bytes, layout) - offset
         if long_sizes_at:
             sizes = struct.pack("<QQ", file_bytes - 8, held)
             return Audio(None, {long_sizes_at: sizes, offset - 4: b"\xff\xff\xff\xff"}), offset
@@ -139,9 +139,9 @@ def w64(file: BinaryIO) -> Audio:
     for chunk, offset, size in walk(file, 40, file_bytes, W64):
         if chunk[:4] != b"data":
             continue
-        if size > W64.header.size and not _is_unknown_long(size):
+        if size > W64.header.size and not is_unknown_long(size):
             return Audio(_share(file_bytes - offset, size - W64.header.size))
-        held = _end_of_audio(file, offset, file_bytes, W64) - offset
+        held = end_of_audio(file, offset, file_bytes, W64) - offset
         sizes = [struct.pack("<Q", n_bytes) for n_bytes in (file_bytes, held + W64.header.size)]
         return Audio(None, {16: sizes[0], offset - 8: sizes[1]})
     raise Undecodable("the Wave64 file has no data chunk")
@@ -153,9 +153,9 @@ def aiff(file: BinaryIO) -> Audio:
     for chunk, offset, size in walk(file, 12, file_bytes, RIFX):
         if chunk != b"SSND":
             continue
-        if not _is_unknown(size):
+        if not is_unknown(size):
             return Audio(_share(file_bytes - offset, size))
-        held = _end_of_audio(file, offset, file_bytes, RIFX) - offset
+        held = end_of_audio(file, offset, file_bytes, RIFX) - offset
         return Audio(None, {offset - 4: struct.pack(">I", min(held, 0xFFFF_FFFF))})
     raise Undecodable("the AIFF file has no sound chunk")
 
@@ -163,12 +163,12 @@ def aiff(file: BinaryIO) -> Audio:
 def caf(file: BinaryIO) -> Audio:
     """Find the audio of a CAF file; raise Undecodable without any."""
     file_bytes = file.seek(0, 2)
-    for chunk, offset, size in walk(file, 8, file_bytes, _CAF):
+    for chunk, offset, size in walk(file, 8, file_bytes, CAF):
         if chunk != b"data":
             continue
         held, share = file_bytes - offset, None
-        if size <= 4 or _is_unknown_long(size):
-            held = _end_of_audio(file, offset, file_bytes, _CAF) - offset
+        if size <= 4 or is_unknown_long(size):
+            held = end_of_audio(file, offset, file_bytes, CAF) - offset
         elif size > held:
             share = _share(held, size)
         else:
@@ -187,7 +187,7 @@ def au(file: BinaryIO) -> Audio:
         raise Undecodable("the AU file has no complete header")
     offset, size = struct.unpack(">II", sizes)
     held = max(file_bytes - offset, 0)
-    if not _is_unknown(size):
+    if not is_unknown(size):
         return Audio(_share(held, size))
     return Audio(None, {8: struct.pack(">I", min(held, 0xFFFF_FFFF))})
 
@@ -215,13 +215,13 @@ def _next_chunk(offset: int, size: int, layout: ChunkLayout) -> int:
     return offset + layout.header.size + padded
 
 
-def _end_of_audio(file: BinaryIO, start: int, file_bytes: int, layout: ChunkLayout) -> int:
+def end_of_audio(file: BinaryIO, start: int, file_bytes: int, layout: ChunkLayout) -> int:
     """Return the end of audio of unknown size: the end of the file, or of the chunks before it.
 
     Trailing chunks have known names, and their sizes add up to the end of the file exactly (but for
     padding); anything else is taken for audio.
     """
-    first = max(start, file_bytes - _TAIL_BYTES)
+    first = max(start, file_bytes - TAIL_BYTES)
     file.seek(first)
     tail = file.read(file_bytes - first)
     for found in _TRAILING_MARK.finditer(tail):
@@ -237,14 +237,16 @@ def _end_of_audio(file: BinaryIO, start: int, file_bytes: int, layout: ChunkLayo
 def _is_trailing(tail: bytes, at: int, layout: ChunkLayout) -> bool:
     if at + layout.header.size > len(tail) or tail[at : at + 4] not in _TRAILING:
         return False
-    return layout is not W64 or tail[at + 4 : at + 16] == _W64_GUID
+    return layout is not W64 or tail[at + 4 : at + 16] == W64_GUID
 
 
-def _is_unknown(size: int) -> bool:
+def is_unknown(size: int) -> bool:
+    """Return whether a 32-bit size is one that recorders write before they know it."""
     return size == 0 or any(size in sizes for sizes in _UNKNOWN_SIZES)
 
 
-def _is_unknown_long(size: int) -> bool:
+def is_unknown_long(size: int) -> bool:
+    """Return whether a 64-bit size is one that recorders write before they know it."""
     return size <= 0 or size >= _LEAST_UNKNOWN_LONG
 
 

@@ -17,7 +17,7 @@ from scipy import signal
 
 from actors.science.levels.bands import settled
 from actors.science.levels.levels import SILENT, STEP_S, STEPS_PER_S, LevelHistory
-from actors.science.levels.time_weighting import FAST_TAU_S, START_UP_S
+from actors.science.levels.time_weighting import FAST_TAU_S, START_UP_S, recovery_s
 from actors.science.levels.totals import Totals, to_db
 from actors.science.types import Event
 
@@ -62,7 +62,13 @@ def measured(
     """
     slow = _Maxima(levels.slow_max, of_all_db=to_db(totals.slow_max))
     peaks = _Maxima(levels.c_peak, of_all_db=to_db(totals.c_peak**2))
-    fast, backgrounds = fast_weighted(levels), _Backgrounds(found, unheard)
+    # F is of no use in holes, and after each until it has risen again.
+    holes_s = (levels.holes / levels.rate_hz).tolist()
+    rising = [(start_s, end_s + recovery_s(end_s - start_s)) for start_s, end_s in holes_s]
+    fast, backgrounds = (
+        fast_weighted(levels),
+        _Backgrounds(found, [*unheard, *rising], n_steps=levels.mean_square.size),
+    )
     return [
         _with_background(
             _with_own(event, levels, slow, peaks), levels, fast, backgrounds.of(event, fast)
@@ -149,11 +155,16 @@ class _Backgrounds:
     at the onset of another, such as rain, is part of that one's background.
     """
 
-    def __init__(self, found: Sequence[Event], unheard: Sequence[Interval]) -> None:
+    def __init__(
+        self, found: Sequence[Event], unheard: Sequence[Interval], *, n_steps: int
+    ) -> None:
         order = sorted(found, key=lambda event: event.end_s)
         self._starts = [_step(event.start_s) for event in order]
         self._ends = np.array([_step(event.end_s) for event in order], dtype=np.int64)
-        self._unheard = [(_step(start_s), _step(end_s)) for start_s, end_s in unheard]
+        self._is_heard = np.ones(n_steps, dtype=np.bool_)
+        for start_s, end_s in unheard:
+            first = math.floor(max(start_s, 0.0) * STEPS_PER_S)
+            self._is_heard[first : max(math.ceil(end_s * STEPS_PER_S), 0)] = False
 
     def of(self, event: Event, fast: NDArray[np.float32]) -> float | None:
         """Return the mean square that F exceeds for 90 % of the time before an event."""
@@ -161,10 +172,10 @@ class _Backgrounds:
         first = max(onset - round(OLDEST_S * STEPS_PER_S), round(START_UP_S * STEPS_PER_S))
         if onset <= first:
             return None
-        is_undisturbed = np.ones(onset - first, dtype=np.bool_)
+        is_undisturbed = self._is_heard[first:onset].copy()
         ended = range(*np.searchsorted(self._ends, [first, onset], side="right").tolist())
-        disturbed = [(self._starts[index], int(self._ends[index])) for index in ended]
-        for start, end in [*disturbed, *self._unheard]:
+        for index in ended:
+            start, end = self._starts[index], int(self._ends[index])
             is_undisturbed[max(start - first, 0) : max(end - first, 0)] = False
         latest = fast[first:onset][is_undisturbed][-round(BACKGROUND_S * STEPS_PER_S) :]
         if latest.size < round(LEAST_S * STEPS_PER_S):

@@ -37,10 +37,9 @@ def overloaded_time(levels: LevelHistory) -> OverloadedTime | None:
     """Return the overloaded part of a recording; ``None`` if it was not measured."""
     if levels.overloaded is None:
         return None
-    n_steps = int(np.count_nonzero(levels.overloaded))
-    first_s = int(levels.overloaded.argmax()) * STEP_S if n_steps else None
-    # The last step may be shorter.
-    return OverloadedTime(min(n_steps * STEP_S, levels.duration_s), first_s)
+    first_s = int(levels.overloaded.argmax()) * STEP_S if levels.overloaded.any() else None
+    total = float(levels.step_frames()[levels.overloaded].sum())
+    return OverloadedTime(total / levels.rate_hz, first_s)
 
 
 def is_overloaded(levels: LevelHistory, start_s: float, end_s: float) -> bool | None:
@@ -56,12 +55,8 @@ def overloaded_steps(levels: LevelHistory, *, step_s: float) -> NDArray[np.float
     """Return the overloaded seconds of each second or minute; ``None`` if not measured."""
     if levels.overloaded is None:
         return None
-    n_steps = round(step_s * STEPS_PER_S)
-    firsts = np.arange(0, levels.overloaded.size, n_steps)
-    if not firsts.size:
-        return np.zeros(0)
-    counts = np.add.reduceat(levels.overloaded.astype(np.int32), firsts)
-    return counts * STEP_S
+    lengths = levels.step_frames() * levels.overloaded
+    return levels.sums_of(lengths, step_s=step_s) / levels.rate_hz
 
 
 class OverloadShares(NamedTuple):

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import signal
 
-from actors.science.levels import channels, weighting
+from actors.science.levels import channels, priming, recorded, weighting
 from actors.science.levels.bands import BandMeter, settled
 from actors.science.levels.levels import (
     STEPS_PER_S,
@@ -81,7 +81,7 @@ class LevelMeter:
         self._products = np.zeros((n_channels, n_channels))
         self._times = TimeWeighting(rate_hz=rate_hz, n_frames=n_frames)
         self._overload = OverloadMeter(n_channels=len(self._used))
-        self._n_frames = self._n_excluded = 0
+        self._n_frames = self._n_recorded = 0
         # The arrays of `LevelHistory`, as bytes: arrays of a second, or copies to join them, would
         # double the memory of a day.
         self._mean_squares, self._fast_maxima = bytearray(), bytearray()
@@ -126,11 +126,12 @@ class LevelMeter:
             slow_max=np.frombuffer(self._slow_maxima, np.int16),
             c_peak=np.frombuffer(self._c_peaks, np.int16),
             overloaded=np.frombuffer(self._overloaded, np.bool_),
+            holes=recorded.bounds_of(_holes_in(self.holes, 0, self._n_frames)),
         )
 
     def totals(self) -> Totals:
         """Return the levels of the whole recording, after `finish`."""
-        n_frames, times = self._n_frames - self._n_excluded, self._times
+        n_frames, times = self._n_recorded, self._times
         n_values = max(n_frames * len(self._used), 1)
         used = [self._channels[index] for index in self._used]
         of_bands = None
@@ -156,7 +157,7 @@ class LevelMeter:
         )
 
     def _by_channel(self) -> list[ChannelTotals]:
-        n_frames = max(self._n_frames - self._n_excluded, 1)
+        n_frames = max(self._n_recorded, 1)
         found = channels.states(self._products, n_frames=n_frames)
         return [
             ChannelTotals(
@@ -172,7 +173,6 @@ class LevelMeter:
 
     def _measure(self, block: NDArray[np.float32]) -> None:
         holes = _holes_in(self.holes, self._n_frames, len(block)) if self.holes else []
-        self._n_excluded += sum(hole.stop - max(hole.start, 0) for hole in holes)
         starts = self._steps[self._steps < len(block)]
         squares = np.zeros(len(block))
         peaks = []
@@ -186,9 +186,12 @@ class LevelMeter:
         self._products += rows @ rows.T
         squares /= len(self._used)
         self._keep_peaks(peaks)
-        lengths = np.diff(starts, append=len(block))
-        sums = np.add.reduceat(squares, starts)
-        self._mean_squares += (sums / lengths).astype(np.float32).tobytes()
+        lengths = np.diff(
+            recorded.frames_until(np.append(starts, len(block)), recorded.bounds_of(holes))
+        )
+        self._n_recorded += round(lengths.sum())
+        mean_squares = np.add.reduceat(squares, starts) / np.maximum(lengths, 1.0)
+        self._mean_squares += mean_squares.astype(np.float32).tobytes()
         fast, slow = self._times.push(squares, starts, holes)
         self._fast_maxima += fast.astype(np.float32).tobytes()
         self._slow_maxima += in_hundredths(slow).tobytes()
@@ -210,14 +213,23 @@ def _holes_in(holes: Sequence[Hole], begin: int, n_frames: int) -> list[Hole]:
     return found
 
 
+def _fill(samples: NDArray[np.float64], holes: Sequence[Hole], value: float) -> None:
+    """Set the samples in holes to a value."""
+    for hole in holes:
+        samples[max(hole.start, 0) : hole.stop] = value
+
+
 class _Channel:
     """Measurements of one channel: weighted energies, the peak, and optionally bands."""
 
     def __init__(self, *, rate_hz: int, third_octaves: bool) -> None:
+        self._rate_hz = rate_hz
         self._c_sections = weighting.c_weighting(rate_hz)
         self._a_section = weighting.a_from_c(rate_hz)
         self._c_state = np.zeros((len(self._c_sections), 2))
         self._a_state = np.zeros((len(self._a_section), 2))
+        # Whether the filters run; not before the first samples, and the first after a hole.
+        self._is_begun = False
         self._n_step = max(rate_hz // STEPS_PER_S, 1)
         # Set with the first block.
         self._offset: float | None = None
@@ -242,22 +254,53 @@ class _Channel:
             begins = holes[0].stop if holes and holes[0].start <= 0 else 0
             if begins < samples.size:
                 self._offset = _resting_value(samples[begins:], n_step=self._n_step)
-        flat = np.subtract(samples, self._offset or 0.0, dtype=np.float64)
-        for hole in holes:
-            # At rest, so that the edges of a hole are no clicks.
-            flat[max(hole.start, 0) : hole.stop] = 0.0
+        flat = samples.astype(np.float64)
+        if self._offset:
+            flat -= self._offset
+        _fill(flat, holes, 0.0)
         self._energy += float(flat @ flat)
         self._sum += float(flat.sum())
         if self.bands is not None:
             self.bands.push(flat)
-        weighted, state = signal.sosfilt(self._c_sections, flat, zi=self._c_state)
-        self._c_state = settled(state)
-        self.c_energy += float(weighted @ weighted)
-        peaks = self._kept(self._peak.push(weighted, starts))
-        weighted, state = signal.sosfilt(self._a_section, weighted, zi=self._a_state)
-        self._a_state = settled(state)
-        self.a_energy += float(weighted @ weighted)
-        return np.asarray(weighted, dtype=np.float64), peaks
+        c_weighted, a_weighted = self._weighted(flat, holes)
+        self.c_energy += float(c_weighted @ c_weighted)
+        self.a_energy += float(a_weighted @ a_weighted)
+        if holes:
+            # Interpolation across the edge of a hole would exceed the samples.
+            _fill(c_weighted, holes, math.nan)
+        return a_weighted, self._kept(self._peak.push(c_weighted, starts))
+
+    def _weighted(
+        self, flat: NDArray[np.float64], holes: Sequence[Hole]
+    ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """Weigh samples with C and A; both are 0 in holes, after which the filters start again."""
+        if not holes:
+            return self._filtered(flat)
+        c_weighted, a_weighted = np.zeros(flat.size), np.zeros(flat.size)
+        begin = 0
+        for start, stop in [*((hole.start, hole.stop) for hole in holes), (flat.size, flat.size)]:
+            if begin < start:
+                part = slice(begin, start)
+                c_weighted[part], a_weighted[part] = self._filtered(flat[part])
+            self._is_begun = self._is_begun and start == stop
+            begin = stop
+        return c_weighted, a_weighted
+
+    def _filtered(
+        self, flat: NDArray[np.float64]
+    ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """Return the next samples with C and A weighting."""
+        if not self._is_begun:
+            self._is_begun = True
+            self._c_state[:], self._a_state[:] = 0.0, 0.0
+            past = priming.sound_before(flat, rate_hz=self._rate_hz)
+            if past.size:
+                self._filtered(past)
+        c_weighted, self._c_state = signal.sosfilt(self._c_sections, flat, zi=self._c_state)
+        a_weighted, self._a_state = signal.sosfilt(self._a_section, c_weighted, zi=self._a_state)
+        settled(self._c_state)
+        settled(self._a_state)
+        return c_weighted, a_weighted
 
     def finish(self) -> NDArray[np.float64]:
         """Return the C peak of the last step, as `PeakMeter.finish`."""
@@ -275,10 +318,8 @@ class _Channel:
 def _resting_value(samples: NDArray[np.float32], *, n_step: int) -> float:
     """Return the constant value that a channel is assumed to have before its first samples.
 
-    Filters start from zero, so a constant offset would be a step at the first sample, an audible
-    click. The offset is estimated by the mean of the first block. The first sample alone would not
-    do: in a recording that begins in the middle of a loud tone it is part of the sound, and
-    subtracting it would add an offset (6 dB of C peak). A recording that begins with a step of
-    digital silence has no offset, whatever follows.
+    A constant offset is not sound. It is estimated by the mean of the first block. The first sample
+    alone would not do: in a recording that begins in the middle of a loud tone it is part of the
+    sound. A recording that begins with a step of digital silence has no offset, whatever follows.
     """
     return float(samples.mean(dtype=np.float64)) if samples[:n_step].any() else 0.0

@@ -47,7 +47,7 @@ class PeakMeter:
         self._start = 0
 
     def push(self, samples: NDArray[np.float64], starts: NDArray[np.int64]) -> NDArray[np.float64]:
-        """Take the next samples [shape=(n,)], whose steps begin at ``starts``.
+        """Take the next samples [shape=(n,)], whose steps begin at ``starts``; NaN is not recorded.
 
         Return the peaks of the steps that are finished: the one held back, and all but the last of
         these.
@@ -82,6 +82,23 @@ def _peaks(samples: NDArray[np.float64], bounds: NDArray[np.int64]) -> NDArray[n
     """
     if bounds.size < 2:
         return np.zeros(0)
+    at = _greatest(samples, bounds)
+    peaks = np.abs(samples[at])
+    if np.isnan(peaks).any():
+        recorded = np.nan_to_num(samples)
+        at = _greatest(recorded, bounds)
+        peaks = np.abs(recorded[at])
+    inside = (at >= _REACH) & (at < samples.size - _REACH)
+    if inside.any():
+        around = samples[at[inside, None] + np.arange(-_REACH, _REACH + 1)]
+        between = np.abs(around @ _INTERPOLATOR.T).max(axis=1)
+        # Beside NaN nothing is interpolated.
+        peaks[inside] = np.fmax(peaks[inside], between)
+    return peaks
+
+
+def _greatest(samples: NDArray[np.float64], bounds: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Return the index of the greatest amplitude between each bound and the next; of NaN if any."""
     starts, lengths = bounds[:-1], np.diff(bounds)
     shortest = int(lengths.min())
     if lengths.max() == shortest:
@@ -93,12 +110,6 @@ def _peaks(samples: NDArray[np.float64], bounds: NDArray[np.int64]) -> NDArray[n
     places = np.stack(
         [starts + steps.argmax(axis=1), starts + steps.argmin(axis=1), bounds[1:] - 1]
     )
-    amplitudes = np.abs(samples[places])
-    which = amplitudes.argmax(axis=0), np.arange(starts.size)
-    at, peaks = places[which], np.asarray(amplitudes[which])
-    inside = (at >= _REACH) & (at < samples.size - _REACH)
-    if inside.any():
-        around = sliding_window_view(samples, 2 * _REACH + 1)[at[inside] - _REACH]
-        between = np.abs(around @ _INTERPOLATOR.T).max(axis=1)
-        peaks[inside] = np.maximum(peaks[inside], between)
-    return peaks
+    which = np.abs(samples[places]).argmax(axis=0)
+    found: NDArray[np.int64] = places[which, np.arange(starts.size)]
+    return found

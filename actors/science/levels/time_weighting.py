@@ -26,6 +26,15 @@ LONGEST_TICK_S = 0.0005
 START_UP_S = 8 * FAST_TAU_S
 
 
+def recovery_s(hole_s: float) -> float:
+    """Return the time after a hole of this length in which F rises again.
+
+    F falls in the hole. What it lacks then decays, to the same as after the start-up.
+    """
+    lacks = -math.expm1(-hole_s / FAST_TAU_S)
+    return max(START_UP_S + FAST_TAU_S * math.log(lacks), 0.0)
+
+
 class TimeWeighting:
     """Time weightings F and S of squared samples, at ticks: their extremes and their histogram.
 
@@ -84,10 +93,8 @@ class TimeWeighting:
         is_steady = np.ones(n_ticks, dtype=np.bool_)
         is_steady[:first] = False
         for hole in holes:
-            # F falls in the hole. The deficit then decays, to the same as after the start-up.
-            deficit = -math.expm1(-hole.n_frames * self.tick_s / self._tick / FAST_TAU_S)
-            recovery_s = max(START_UP_S + FAST_TAU_S * math.log(deficit), 0.0)
-            until = math.ceil(hole.stop / self._tick + recovery_s / self.tick_s)
+            rises_s = recovery_s(hole.n_frames * self.tick_s / self._tick)
+            until = math.ceil(hole.stop / self._tick + rises_s / self.tick_s)
             is_steady[max(hole.start, 0) // self._tick : until] = False
             self._until_steady = max(self._until_steady, until)
         self._until_steady = max(self._until_steady - n_ticks, 0)

@@ -22,9 +22,12 @@ Origin = Literal["guano", "bext", "ixml", "comment", "wamd", "tag", "file_name",
 EARLIEST = datetime(1990, 1, 1, tzinfo=UTC)
 
 #: The tags that state the start of a recording: Vorbis comments, those of BAR-LT recorders, ID3
-#: 2.4, and those of QuickTime.
+#: 2.4, CAF, and those of QuickTime.
 _DATE_TAGS = frozenset(
-    {"date", "recordingstart", "tdrc", "\xa9day", "com.apple.quicktime.creationdate"}
+    {
+        *("date", "recordingstart", "tdrc", "recorded date"),
+        *("\xa9day", "com.apple.quicktime.creationdate"),
+    }
 )
 
 #: Two candidates of a file within this time are of one clock.
@@ -56,7 +59,7 @@ def find(
     Parameters
     ----------
     file
-        Seekable. At most some hundred kilobytes are read, whatever it contains; errors of its
+        Seekable. At most some megabytes are read, whatever it contains; errors of its
         ``read`` are raised unchanged.
     container, rate_hz
         As the decoder found them.
@@ -96,6 +99,8 @@ def _candidates(
     chunks = riff_chunks.read(file, container)
     found = tags.id3(chunks.get(b"id3 ", b""))
     created = None
+    if container == "caf":
+        found += tags.caf(chunks.pop(b"info", b""))
     if container in ("mp3", "flac", "aac"):
         file.seek(0)
         tag_bytes = tags.id3_bytes(file.read(formats.HEAD_BYTES))

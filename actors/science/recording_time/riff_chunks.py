@@ -1,7 +1,7 @@
-"""The chunks of WAVE, Wave64 and AIFF files in which recorders write the time.
+"""The chunks of WAVE, Wave64, AIFF and CAF files in which recorders write the time.
 
-Some are before the audio and some behind it. Nothing here trusts a size: at most `MOST_BYTES` of a
-chunk are read, and only the first chunk of each kind.
+Some are before the audio and some behind it, also where the size of the audio is unknown. Nothing
+here trusts a size: at most `MOST_BYTES` of a chunk are read, and only the first chunk of each kind.
 
 Sources: GUANO 1.0; EBU Tech 3285 (``bext``); iXML 2.10; ``wa_meta.h`` of Wildlife Acoustics
 (``wamd``); the firmware of AudioMoth (the comment).
@@ -13,7 +13,7 @@ import re
 import struct
 from collections.abc import Iterator
 from datetime import datetime, timedelta
-from typing import BinaryIO
+from typing import BinaryIO, Literal
 
 from actors.science.audio_io import headers
 from actors.science.recording_time import clocks
@@ -21,15 +21,20 @@ from actors.science.recording_time import clocks
 #: How much of a chunk or a tag is read. Real ones have a few hundred bytes, iXML a few thousand.
 MOST_BYTES = 64 * 1024
 
-#: Where the chunks begin, and their layout.
+#: Where the chunks begin, and their layout. A WAVE file may also be in big-endian order, as RIFX.
 _LAYOUTS = {
     "wav": (12, headers.RIFF),
     "rf64": (12, headers.RIFF),
     "w64": (40, headers.W64),
     "aiff": (12, headers.RIFX),
+    "caf": (8, headers.CAF),
 }
-#: The chunks that are read, in lower case. ``info`` is a list of texts of a WAVE file.
+#: The chunks that are read, in lower case. ``info`` is a list of texts of a WAVE file,
+#: and the tags of a CAF file.
 KINDS = frozenset({b"guan", b"bext", b"ixml", b"info", b"wamd", b"id3 ", b"anno"})
+
+#: The chunks with the audio.
+_AUDIO = frozenset({b"data", b"ssnd"})
 
 _ORIGINATION_DATE = re.compile(r"(\d{4})[-_:. /](\d\d)[-_:. /](\d\d)", re.ASCII)
 _ORIGINATION_TIME = re.compile(r"(\d\d)[-_:. ](\d\d)[-_:. ](\d\d)", re.ASCII)
@@ -70,33 +75,50 @@ def kind_of_list(file: BinaryIO) -> bytes:
 def _chunks(file: BinaryIO, container: str) -> Iterator[tuple[bytes, int, int]]:
     """Yield name, offset and size of the contents of each chunk around the audio."""
     start, layout = _LAYOUTS[container]
+    file.seek(0)
+    if file.read(4) == b"RIFX":
+        layout = headers.RIFX
     file_bytes = file.seek(0, 2)
     long_size = 0
-    # Twice: behind the audio of an RF64 file, whose size is in another chunk, it starts again.
+    # Twice: behind audio whose size is not in its header, it starts again.
     for _ in range(2):
         resume = None
         for full_name, offset, size in headers.walk(file, start, file_bytes, layout):
             name = full_name[:4].lower()
+            content = size - (layout.header.size if layout.counts_header else 0)
             if name == b"ds64":
                 file.seek(offset + 8)
                 long_size = int.from_bytes(file.read(8), "little")
-            if name == b"data" and container == "rf64" and size == 0xFFFF_FFFF:
-                resume = offset + long_size + long_size % 2
-                break
-            if name == b"data" and not size:
-                # The recorder never wrote the size, so the audio lasts to the end.
-                return
-            yield name, offset, size - (layout.header.size if layout.counts_header else 0)
+            if name in _AUDIO:
+                is_elsewhere = container == "rf64" and size == 0xFFFF_FFFF
+                if is_elsewhere and not headers.is_unknown_long(long_size):
+                    resume = offset + long_size + long_size % 2
+                    break
+                if _is_unknown(content, layout):
+                    resume = headers.end_of_audio(file, offset, file_bytes, layout)
+                    break
+            yield name, offset, content
         if resume is None or resume >= file_bytes:
             return
         start = resume
 
 
+def _is_unknown(content: int, layout: headers.ChunkLayout) -> bool:
+    if layout in (headers.W64, headers.CAF):
+        # The audio of a CAF file begins with a count of four bytes.
+        return content <= 4 or headers.is_unknown_long(content)
+    return headers.is_unknown(content)
+
+
 def info_texts(body: bytes) -> list[str]:
     """Return the texts of a list of texts."""
     found, position = [], 0
+    # In the order of the file, which only one reading of the first size fits.
+    order: Literal["little", "big"] = "little"
+    if int.from_bytes(body[4:8], order) > len(body):
+        order = "big"
     while position + 8 <= len(body):
-        size = int.from_bytes(body[position + 4 : position + 8], "little")
+        size = int.from_bytes(body[position + 4 : position + 8], order)
         found.append(text_of(body[position + 8 : position + 8 + size]))
         position += 8 + size + size % 2
     return found

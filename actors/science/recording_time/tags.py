@@ -1,4 +1,4 @@
-"""The tags of FLAC, Ogg, MP3 and MP4 files, as far as they may contain a time.
+"""The tags of FLAC, Ogg, MP3, MP4 and CAF files, as far as they may contain a time.
 
 Nothing here trusts a size: at most `MOST_BYTES` of a tag are read, and a limited number of parts.
 """
@@ -84,6 +84,13 @@ def vorbis_comments(body: bytes) -> list[Tag]:
             found.append((key.lower(), value))
         position += 4 + size
     return found
+
+
+def caf(body: bytes) -> list[Tag]:
+    """Return the tags in the ``info`` chunk of a CAF file: names and texts with a null behind."""
+    texts = body[4:].split(b"\0", 2 * _MOST_PARTS)
+    decoded = [text.decode(errors="replace") for text in texts]
+    return [(name.lower(), text) for name, text in zip(decoded[::2], decoded[1::2], strict=False)]
 
 
 def flac(file: BinaryIO, start: int) -> tuple[list[Tag], dict[bytes, bytes]]:

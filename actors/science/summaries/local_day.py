@@ -157,8 +157,9 @@ def recorded_intervals(
     quarters: Sequence[float],
     *,
     overloads: Sequence[tuple[float, float]] | None = None,
+    holes: Sequence[tuple[float, float]] = (),
 ) -> list[RecordedInterval]:
-    """Return the intervals of a recording.
+    """Return the intervals of a recording: its quarters of an hour, without its holes.
 
     Parameters
     ----------
@@ -168,17 +169,22 @@ def recorded_intervals(
         Mean squares of the quarters of an hour that it touches, over the recorded part of each.
     overloads
         The overloaded shares of the time and of the energy of these quarters, if measured.
+    holes
+        Start and end of the intervals without audio, in seconds of the recording, in order.
     """
     end_s = begin_s + duration_s
     first = math.floor(begin_s / QUARTER_S)
     shares = [(math.nan, math.nan)] * len(quarters) if overloads is None else overloads
-    return [
-        RecordedInterval(
-            max(begin_s, at * QUARTER_S), min(end_s, (at + 1) * QUARTER_S), mean_square, *share
-        )
-        for at, (mean_square, share) in enumerate(zip(quarters, shares, strict=True), first)
-        if at * QUARTER_S < end_s
-    ]
+    found = []
+    from_s = begin_s
+    for hole_start_s, hole_end_s in [*holes, (duration_s, duration_s)]:
+        until_s = min(begin_s + hole_start_s, end_s)
+        for at, (mean_square, share) in enumerate(zip(quarters, shares, strict=True), first):
+            within = max(from_s, at * QUARTER_S), min(until_s, (at + 1) * QUARTER_S)
+            if within[0] < within[1]:
+                found.append(RecordedInterval(*within, mean_square, *share))
+        from_s = max(from_s, begin_s + hole_end_s)
+    return found
 
 
 def lead_s(begin: datetime) -> float:
@@ -286,6 +292,8 @@ def _by_hour(
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Return energy and recorded seconds between each two edges."""
     table = np.array(recorded, dtype=np.float64).reshape(-1, len(RecordedInterval._fields))
+    # Those of the days around it would take most of the memory.
+    table = table[(table[:, 1] > edges_s[0]) & (table[:, 0] < edges_s[-1])]
     begins, ends, mean_squares = table[:, 0, None], table[:, 1, None], table[:, 2]
     inside = np.minimum(ends, edges_s[1:]) - np.maximum(begins, edges_s[:-1])
     inside = np.maximum(inside, 0.0)

@@ -20,7 +20,7 @@ class Overload(msgspec.Struct, kw_only=True):
     """
 
     overloaded_s: float
-    #: ``overloaded_s`` as a share of the recording.
+    #: ``overloaded_s`` as a share of the recording without its holes.
     share: float
     #: Start of the first overloaded step of 10 ms; null if there is none.
     first_s: float | None
@@ -33,7 +33,7 @@ class UnderRange(msgspec.Struct, kw_only=True):
     limit_db: float
     #: Sum of the seconds with an LAeq below the limit.
     under_range_s: float
-    #: ``under_range_s`` as a share of the recording.
+    #: ``under_range_s`` as a share of the recording without its holes.
     share: float
     #: Names of the levels of the recording that are below the limit: they are upper bounds.
     upper_bounds: list[str]
@@ -115,7 +115,7 @@ class ChannelLevels(msgspec.Struct, kw_only=True):
 
 
 class LevelSeries(msgspec.Struct, kw_only=True):
-    """Levels over time; null is digital silence."""
+    """Levels over time; null is digital silence, or a second without audio."""
 
     step_s: float
     laeq_db: list[float | None]

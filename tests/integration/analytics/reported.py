@@ -46,6 +46,7 @@ def session(
         "quarters": None,
         "overloads": None,
         "overload_energies": None,
+        "holes": None,
         "took_s": 12.0,
     } | values
     if ended and at is not None and row["quarters"] is None:
@@ -57,12 +58,13 @@ def session(
             text("""
                 INSERT INTO audio_sessions (id, user_id, lane, file_name, recording_key, state,
                     recorded_at, created_at, finished_at, duration_s, calibration_db, problem,
-                    quarter_mean_squares, quarter_overloads, quarter_overload_energies)
+                    quarter_mean_squares, quarter_overloads, quarter_overload_energies,
+                    holes)
                 VALUES (:id, :user_id, :id, 'a.wav', 'x', :state, :at, :created_at,
                     CAST(:created_at AS timestamptz) + make_interval(secs => :took_s),
                     :duration_s, :calibration_db, CAST(:problem AS jsonb), :quarters,
-                    :overloads, :overload_energies)"""),
-            row | {"problem": row["problem"] and json.dumps(row["problem"])},
+                    :overloads, :overload_energies, CAST(:holes AS jsonb))"""),
+            row | {name: row[name] and json.dumps(row[name]) for name in ("problem", "holes")},
         )
         onsets = [(kind, at_s) for kind, some in (events or {}).items() for at_s in some]
         for index, (kind, start_s) in enumerate(onsets):

@@ -84,6 +84,14 @@ def test_a_report_has_the_overload_of_the_day(api: Api, runtime: Runtime) -> Non
     assert sound["overload"] == {"overloaded_s": 90.0, "share": 0.05, "energy_share": 0.25}
 
 
+def test_a_hole_is_neither_covered_nor_silence(api: Api, runtime: Runtime) -> None:
+    hole = {"start_s": 600.0, "end_s": 1_800.0, "kind": "gap"}
+    session(runtime, "2026-10-25T08:00Z", minutes=45, quarters=[1e-4, 0.0, 1e-4], holes=[hole])
+    [sound] = made(api, runtime)["report"]["sound"]
+    assert sound["laeq_db"] == -40.0
+    assert sound["covered"]["whole"] == pytest.approx(1_500 / 90_000, abs=1e-4)
+
+
 def test_a_report_tells_what_happened(api: Api, runtime: Runtime) -> None:
     # The hour from two to three occurs twice on this day; one recording is in the second.
     session(runtime, "2026-10-25T00:30Z", events={"siren": [0, 1_790]}, laeq_db=-40.0)

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import msgspec
 import numpy as np
 import pytest
 from sqlalchemy import text
 
 from actors.execution.runtime import Runtime
+from db.tables.documents.sessions import Levels
 from tests.support import recordings
 from tests.support.pipeline import add, detections_of, run_to_the_end, summary_of
 from tests.support.shapes import by_ffmpeg
@@ -33,6 +35,11 @@ def test_bad_samples_are_missing_and_the_rest_is_analysed(runtime: Runtime) -> N
     missing = [(part["start_s"], part["end_s"]) for part in done.problem["missing"]]
     assert missing == [(0.002, 0.003), (3.0, 4.0)]
     assert done.duration_s == whole.duration_s
+    assert done.levels_answer_key is not None
+    levels = msgspec.json.decode(runtime.blobs.get(done.levels_answer_key), type=Levels)
+    silent = [at for at, level_db in enumerate(levels.series.laeq_db) if level_db is None]
+    assert silent == [at for at, level_db in enumerate(levels.series.lafmax_db) if level_db is None]
+    assert silent == [3]
     with runtime.store.transaction() as tx:
         assert detections_of(tx, done.id)
 

@@ -55,6 +55,23 @@ def aiff(*chunks: Chunk) -> bytes:
     return chunk(b"FORM", body, order=">")
 
 
+def rifx(*chunks: Chunk) -> bytes:
+    """Return a WAVE file in big-endian order, with audio in front of the chunks."""
+    body = b"WAVE" + b"".join(chunk(*each, order=">") for each in [FORMAT, AUDIO, *chunks])
+    return chunk(b"RIFX", body, order=">")
+
+
+def caf(tags: dict[str, str], *, size: int | None = None) -> bytes:
+    """Return a CAF file with tags behind its audio, whose header may have another size."""
+
+    def long_chunk(name: bytes, body: bytes, size: int | None = None) -> bytes:
+        return name + struct.pack(">q", len(body) if size is None else size) + body
+
+    texts = b"".join(text.encode() + b"\0" for each in tags.items() for text in each)
+    info = long_chunk(b"info", struct.pack(">I", len(tags)) + texts)
+    return b"caff\0\1\0\0" + long_chunk(b"data", bytes(4) + AUDIO[1], size) + info
+
+
 def guano(timestamp: str) -> Chunk:
     text = f"GUANO|Version: 1.0\nMake: Open Acoustic Devices\nTimestamp: {timestamp}\nNote: a:b\n "
     return b"guan", text.encode()

@@ -12,12 +12,14 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
+from actors.science.audio_io import headers
 from actors.science.recording_time import finder, riff_chunks
 from tests.unit.science.recording_time import files
 
-CONTAINERS = ("wav", "rf64", "w64", "aiff", "flac", "ogg", "mp3", "mp4", "aac", "webm")
-#: More than the reader ever reads of a file: the first chunk of each of its kinds, and headers.
-MOST_READ_BYTES = (len(riff_chunks.KINDS) + 2) * riff_chunks.MOST_BYTES
+CONTAINERS = ("wav", "rf64", "w64", "aiff", "caf", "flac", "ogg", "mp3", "mp4", "aac", "webm")
+#: More than the reader ever reads of a file: the first chunk of each of its kinds, headers, and the
+#: end of the file in which chunks behind audio of unknown size are searched for, at most twice.
+MOST_READ_BYTES = (len(riff_chunks.KINDS) + 2) * riff_chunks.MOST_BYTES + 2 * headers.TAIL_BYTES
 HUGE = 1 << 40
 
 VALID = [
@@ -25,6 +27,8 @@ VALID = [
     files.rf64(files.ixml("2024-07-02", "06:44:04", 1), files.wamd("2024")),
     files.w64(files.wamd("2024-07-02 06:44:04")),
     files.aiff((b"ID3 ", files.id3((b"TDRC", b"\3" + b"2024")))),
+    files.rifx(files.guano("2024-07-02T06:44:04Z")),
+    files.caf({"comments": "a", "recorded date": "2024"}),
     files.flac(["DATE=2024"], [files.guano("2024")]),
     files.ogg(b"OpusTags", ["DATE=2024"]),
     files.id3((b"COMM", b"\1eng" + b"a" * 9), (b"TDRC", b"\0" + b"a")),

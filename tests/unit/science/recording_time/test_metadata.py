@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import struct
 from datetime import UTC, datetime
 
 import pytest
 
+from actors.science.audio_io import headers
 from tests.unit.science.recording_time import files
 from tests.unit.science.recording_time.files import (
     bext,
@@ -135,6 +137,58 @@ def test_a_chunk_of_utf16_and_one_behind_an_unknown_size() -> None:
     at = before.index(b"data") + 4
     for size in (bytes(4), b"\xff" * 4):
         assert told(before[:at] + size + before[at + 4 :]) == (AT, "guano", "file")
+
+
+@pytest.mark.parametrize("size", [0, 0x7FFF_FFFF, 0xFFFF_FFFF])
+def test_chunks_behind_audio_of_unknown_size(size: int) -> None:
+    chunk, wanted = guano(f"{AT}Z"), (AT, "guano", "file")
+    for data, container in (
+        (wav(files.AUDIO, files.bext("", ""), chunk), "wav"),
+        (files.rifx(chunk), "wav"),
+        (files.rf64(chunk), "rf64"),
+    ):
+        order = ">" if data[:4] == b"RIFX" else "<"
+        at = data.index(b"data") + 4
+        assert (
+            told(data[:at] + struct.pack(f"{order}I", size) + data[at + 4 :], container) == wanted
+        )
+    # The long size is unknown too.
+    data = files.rf64(chunk).replace(struct.pack("<Q", len(files.AUDIO[1])), bytes(8))
+    assert told(data, "rf64") == wanted
+    tag = files.id3((b"TDRC", b"\0" + AT.encode()))
+    data = files.aiff((b"ID3 ", tag))
+    at = data.index(b"SSND") + 4
+    unknown = data[:at] + struct.pack(">I", size) + data[at + 4 :]
+    assert told(unknown, "aiff") == (AT, "tag", "assumed_utc")
+
+
+@pytest.mark.parametrize("size", [0, 24, (1 << 64) - 1, (1 << 63) - 1])
+def test_chunks_behind_the_audio_of_wave64_of_unknown_size(size: int) -> None:
+    data = files.w64(guano(f"{AT}Z"))
+    data = data.replace(b"guan".ljust(16, b"\xf3"), b"guan" + headers.W64_GUID)
+    at = data.index(b"data") + 16
+    assert told(data[:at] + struct.pack("<Q", size) + data[at + 8 :], "w64") == (
+        AT,
+        "guano",
+        "file",
+    )
+
+
+def test_big_endian_wave_files() -> None:
+    assert told(files.rifx(guano(f"{AT}Z"))) == (AT, "guano", "file")
+    texts = files.chunk(b"ICMT", f"Recorded at 06:44:04 02/07/2024 (UTC) {AUDIOMOTH}".encode(),
+                        order=">")  # fmt: skip
+    assert told(files.rifx((b"LIST", b"INFO" + texts))) == (AT, "comment", "file")
+
+
+@pytest.mark.parametrize("size", [None, -1, 0])
+def test_caf(size: int | None) -> None:
+    dated = files.caf({"title": "a", "Recorded Date": f"{AT}+02:00"}, size=size)
+    assert told(dated, "caf") == ("2024-07-02T04:44:04", "tag", "file")
+    comment = f"Recorded at 06:44:04 02/07/2024 (UTC) {AUDIOMOTH}"
+    assert told(files.caf({"comments": comment}, size=size), "caf") == (AT, "comment", "file")
+    assert told(files.caf({"recorded date": "2024-07-02"}, size=size), "caf") == ()
+    assert told(files.caf({}, size=size), "caf") == ()
 
 
 def test_aiff() -> None:

@@ -6,6 +6,7 @@ import itertools
 import math
 from datetime import UTC, date, datetime, timedelta
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -169,6 +170,29 @@ def test_overload_is_a_share_of_the_recordings_in_which_it_was_measured() -> Non
     assert set(unknown["overload"].values()) == {None}
     silent = local_day.sound(made, [RecordedInterval(at_s, at_s + 900, 0.0, 0.0, 0.0)])
     assert silent["overload"] == {"overloaded_s": 0.0, "share": 0.0, "energy_share": None}
+
+
+@given(
+    begin_s=st.floats(0, 3_600),
+    holes=st.lists(st.tuples(st.floats(0, 7_000), st.floats(0, 7_200)), max_size=5),
+)
+def test_holes_are_not_covered_and_lower_no_level(
+    begin_s: float, holes: list[tuple[float, float]]
+) -> None:
+    """A recording of two hours; its quarters have their level wherever something is recorded."""
+    made = local_day.day_of(date(2026, 3, 14), "UTC")
+    begin_s += made.begin.timestamp()
+    in_order = sorted((start_s, min(start_s + length_s, 7_200)) for start_s, length_s in holes)
+    quarters = [1.0] * math.ceil((begin_s % local_day.QUARTER_S + 7_200) / local_day.QUARTER_S)
+    parts = local_day.recorded_intervals(begin_s, 7_200, quarters, holes=in_order)
+    seconds = np.ones(72_000, dtype=bool)
+    for start_s, end_s in in_order:
+        seconds[round(10 * start_s) : round(10 * end_s)] = False
+    recorded_s = seconds.sum() / 10
+    assert sum(part.end_s - part.begin_s for part in parts) == pytest.approx(recorded_s, abs=0.6)
+    found = local_day.sound(made, parts)
+    assert found["covered"]["whole"] == pytest.approx(recorded_s / 86_400, abs=1e-4)
+    assert found["laeq_db"] in (0.0, None)
 
 
 def test_silence_and_nothing_have_no_level() -> None:
