@@ -20,6 +20,7 @@ SCOPES = ("sessions:write", "sessions:read", "models:write", "reports:read", "ad
 LIMITED_LEVELS = ("LAeq", "LAFmax")
 CALIBRATION_TONES_DB = (94.0, 114.0)
 PRIORITIES = ("high", "normal", "low")
+BANDS = ("third_octave",)
 PRIVACY = ("keep", "mute", "discard_audio")
 
 
@@ -92,6 +93,11 @@ def add_recording(parser: argparse.ArgumentParser) -> None:
         metavar="CHANNEL",
         help="channels to measure and analyse: a number from 1, loudest, or energy_mean (the "
         "default), which leaves out silent ones",
+    )
+    parser.add_argument(
+        "--bands",
+        choices=BANDS,
+        help="frequency bands to measure too, of the recording and of each detection",
     )
     parser.add_argument(
         "--threshold",

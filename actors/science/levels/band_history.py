@@ -6,7 +6,6 @@ They are unweighted, of the energy mean of the used channels, in dB re digital f
 from __future__ import annotations
 
 import struct
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -15,10 +14,12 @@ from numpy.typing import NDArray
 from actors.science.levels import bands
 from actors.science.levels.levels import SILENT, LevelDataError
 from actors.science.levels.totals import to_db
-from actors.science.types import Hole
 
 _MAGIC, _VERSION = b"CLBD", 1
 _HEADER = struct.Struct("<4sHHIQH")
+
+#: A recording without holes, see `BandHistory.leq_db`.
+NO_HOLES = np.zeros((0, 2), dtype=np.int64)
 
 #: Steps that are added up at once, to bound the memory for a day.
 _BLOCK = 3_600 * bands.BAND_STEPS_PER_S
@@ -43,17 +44,18 @@ class BandHistory:
     levels: NDArray[np.int16]
 
     def leq_db(
-        self, start_s: float, end_s: float, holes: Sequence[Hole] = ()
+        self, start_s: float, end_s: float, *, holes: NDArray[np.int64] = NO_HOLES
     ) -> list[float | None]:
         """Return the equivalent level of each band over ``[start_s, end_s)``, from low to high.
 
-        A partially covered step is weighted by the covered part, and holes count in no mean. A
-        level is ``None`` for digital silence and where there is no audio.
+        A partially covered step is weighted by the covered part. Frames in ``holes``, the first
+        frame of each and the one after its last [shape=(n_holes, 2)], do not count. A level is
+        ``None`` for digital silence and where there is no audio.
         """
         start = min(max(round(start_s * self.rate_hz), 0), self.n_frames)
         end = min(max(round(end_s * self.rate_hz), start), self.n_frames)
-        n_excluded = sum(max(min(h.stop, end) - max(h.start, start), 0) for h in holes)
-        n_frames = end - start - n_excluded
+        in_holes = np.minimum(holes[:, 1], end) - np.maximum(holes[:, 0], start)
+        n_frames = end - start - int(in_holes.clip(0).sum())
         if n_frames <= 0:
             return [None] * self.levels.shape[1]
         # The last step that begins at or before a frame contains it.

@@ -139,13 +139,14 @@ def test_holes_count_in_no_mean() -> None:
     whole = measured(samples)[0].leq_db(0, 4)
     samples[hole.start : hole.stop] = 0
     history, totals, _ = measured(samples, holes=[hole])
-    found = history.leq_db(0, 4, [hole])
+    excluded = np.array([[hole.start, hole.stop]])
+    found = history.leq_db(0, 4, holes=excluded)
     upper = slice(16, None)  # From 1 kHz on, where chance matters little.
     assert np.array(found[upper], float) == pytest.approx(np.array(whole[upper], float), abs=0.3)
     assert totals.band_mean_squares is not None
     of_totals = 10 * np.log10(list(totals.band_mean_squares.values()))
     assert np.array(found, float) == pytest.approx(of_totals, abs=0.01)
-    assert set(history.leq_db(hole.start / RATE_HZ, 1.9, [hole])) == {None}
+    assert set(history.leq_db(hole.start / RATE_HZ, 1.9, holes=excluded)) == {None}
 
 
 def test_the_bands_of_an_interval_add_up_to_its_level() -> None:
