@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import uuid
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -33,6 +34,7 @@ from actors.science.detection.chunks import RATE_HZ, Grid, count_steps
 from actors.science.detection.classifier import Classifier
 from actors.science.detection.second_opinion import SecondOpinion
 from actors.science.levels import event_levels
+from actors.science.levels.band_history import BandHistory
 from actors.science.levels.levels import LevelHistory
 from actors.science.levels.totals import Totals
 from actors.science.types import BACKGROUND, UNCLASSIFIED, Event
@@ -112,7 +114,8 @@ def _result(
             found,
             tell=lambda share: tell(named_share + share * (1.0 - named_share)),
         )
-    heard = detection_rows.as_shown(_of_interest(found, session.types), session.calibration_db)
+    heard = _with_bands(runtime, session, _of_interest(found, session.types))
+    heard = detection_rows.as_shown(heard, session.calibration_db)
     answer_key = lease.own(
         product_key(session.id, "levels-answer", attempt=lease.attempt, resplits=work.resplits)
     )
@@ -197,6 +200,21 @@ def _of_interest(found: Sequence[Event], types: Sequence[str]) -> list[Event]:
     """
     wanted = noise_types.with_below(types)
     return [event for event in found if not wanted or event.noise_type in wanted]
+
+
+def _with_bands(runtime: Runtime, session: AudioSession, found: Sequence[Event]) -> Sequence[Event]:
+    """Add the third octaves of detections, if they were measured."""
+    if session.bands_key is None:
+        return found
+    bands = BandHistory.from_bytes(runtime.blobs.get(session.bands_key))
+    holes_s = [(hole["start_s"], hole["end_s"]) for hole in session.holes or ()]
+    holes = np.rint(np.reshape(holes_s, (-1, 2)) * bands.rate_hz).astype(np.int64)
+    return [
+        dataclasses.replace(
+            event, third_octaves_db=tuple(bands.leq_db(event.start_s, event.end_s, holes=holes))
+        )
+        for event in found
+    ]
 
 
 def _unused(model: Classifier, opinion: SecondOpinion | None) -> list[str]:

@@ -39,6 +39,9 @@ def as_shown(heard: Sequence[Event], calibration_db: float | None) -> list[Event
             above_background_s=None
             if event.above_background_s is None
             else rounding.seconds(event.above_background_s),
+            third_octaves_db=None
+            if event.third_octaves_db is None
+            else tuple(map(shown, event.third_octaves_db)),
         )
         for event in heard
     ]
@@ -60,6 +63,7 @@ def columns(event: Event) -> NewDetectionRow:
         emergence_db=event.emergence_db,
         above_background_s=event.above_background_s,
         overloaded=event.overloaded,
+        third_octaves_db=None if event.third_octaves_db is None else list(event.third_octaves_db),
         candidates=[
             StoredCandidate(noise_type=each.noise_type, score=each.score)
             for each in event.candidates

@@ -59,11 +59,11 @@ def _split(runtime: Runtime, work: SessionWork) -> runner.Task:
         assert session is not None
         privacy.require_mutable(session, runtime.tagger)
         with privacy.audio_is_needed(session):
-            pcm_key, wide_key, levels_key, picture_key = (
+            pcm_key, wide_key, levels_key, bands_key, picture_key = (
                 lease.own(
                     product_key(session_id, name, attempt=lease.attempt, resplits=work.resplits)
                 )
-                for name in ("pcm", "wide-pcm", "levels", "spectrogram")
+                for name in ("pcm", "wide-pcm", "levels", "bands", "spectrogram")
             )
             tagger = runtime.tagger
             keys = (pcm_key, None if tagger is None else wide_key)
@@ -71,6 +71,8 @@ def _split(runtime: Runtime, work: SessionWork) -> runner.Task:
             prepared, picture = _decode(runtime, session, keys, tell=tell)
             calibration_db = _calibration_db(runtime, session, prepared.totals.used, lease)
         runtime.blobs.put(levels_key, prepared.levels.to_bytes())
+        if prepared.bands is not None:
+            runtime.blobs.put(bands_key, prepared.bands.to_bytes())
         # With privacy the spectrogram is drawn at the end, without speech, or not at all.
         is_drawn = session.privacy == KEEP
         if is_drawn:
@@ -90,6 +92,7 @@ def _split(runtime: Runtime, work: SessionWork) -> runner.Task:
                 pcm_key=pcm_key,
                 wide_pcm_key=keys[1],
                 levels_key=levels_key,
+                bands_key=None if prepared.bands is None else bands_key,
                 spectrogram_key=picture_key if is_drawn else None,
                 spans_total=len(spans),
                 **base_types.of_split(tagger),

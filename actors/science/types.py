@@ -79,7 +79,8 @@ class Event:
     probabilities, in descending order. Levels are in dB re digital full scale (a full-scale sine is
     -3.01 dB) unless calibrated, and ``None`` where nothing could be measured. If the recording is
     ``overloaded`` in it, they are lower bounds. Those after ``candidates`` are measured by
-    `event_levels` once all events are known.
+    `event_levels` once all events are known; ``third_octaves_db`` is the unweighted level of each
+    band, from low to high, if bands are measured.
     """
 
     start_s: float
@@ -96,6 +97,7 @@ class Event:
     emergence_db: float | None = None
     above_background_s: float | None = None
     overloaded: bool | None = None
+    third_octaves_db: tuple[float | None, ...] | None = None
 
 
 class HoleKind(StrEnum):

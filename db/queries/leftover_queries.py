@@ -90,6 +90,7 @@ def note_purged(tx: Session, session_id: uuid.UUID, *, silent_after_s: float) ->
         .values(
             pcm_key=None,
             wide_pcm_key=None,
+            bands_key=None,
             source_url=SOURCE_ADDRESS,
             audio_removed_at=case(
                 (_must_lose_audio(), func.clock_timestamp()), else_=AudioSession.audio_removed_at

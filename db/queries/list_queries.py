@@ -12,7 +12,7 @@ from datetime import datetime
 from typing import Any
 
 from sqlalchemy import Boolean, Row, Select, case, exists, literal_column, select
-from sqlalchemy.orm import InstrumentedAttribute, Session
+from sqlalchemy.orm import InstrumentedAttribute, Session, undefer
 from sqlalchemy.sql.elements import ColumnElement
 
 from db.queries import batch_queries, model_queries, session_queries
@@ -150,8 +150,12 @@ def detections(
     min_confidence: float | None = None,
     from_s: float | None = None,
     to_s: float | None = None,
+    third_octaves: bool = False,
 ) -> Page[Row[Any]]:
-    """Return a page of detections of one session; with times, those that overlap the interval."""
+    """Return a page of detections of one session; with times, those that overlap the interval.
+
+    Their ``third_octaves_db`` can only be used if they are requested.
+    """
     where = [
         NoiseDetection.session_id == session_id,
         *_matching_detections(noise_types, min_confidence),
@@ -160,7 +164,10 @@ def detections(
         where.append(NoiseDetection.end_s > from_s)
     if to_s is not None:
         where.append(NoiseDetection.start_s < to_s)
-    return order.page(tx, select(NoiseDetection).where(*where), after=after, limit=limit)
+    statement = select(NoiseDetection).where(*where)
+    if third_octaves:
+        statement = statement.options(undefer(NoiseDetection.third_octaves_db))
+    return order.page(tx, statement, after=after, limit=limit)
 
 
 def all_detections(
@@ -173,8 +180,12 @@ def all_detections(
     noise_types: Sequence[str] = (),
     min_confidence: float | None = None,
     created: tuple[datetime | None, datetime | None] = (None, None),
+    third_octaves: bool = False,
 ) -> Page[Row[Any]]:
-    """Return a page of detections of all sessions, with file name and calibration."""
+    """Return a page of detections of all sessions, with file name and calibration.
+
+    Their ``third_octaves_db`` can only be used if they are requested.
+    """
     statement = (
         select(NoiseDetection, AudioSession.file_name, AudioSession.calibration_db)
         .join(AudioSession, AudioSession.id == NoiseDetection.session_id)
@@ -184,6 +195,8 @@ def all_detections(
             *_matching_detections(noise_types, min_confidence),
         )
     )
+    if third_octaves:
+        statement = statement.options(undefer(NoiseDetection.third_octaves_db))
     return order.page(tx, statement, after=after, limit=limit)
 
 

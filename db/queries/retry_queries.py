@@ -44,6 +44,7 @@ def retry_session(tx: Session, session_id: uuid.UUID, *, owner: uuid.UUID | None
         "tidied_at": None,
         "pcm_key": None,
         "levels_key": None,
+        "bands_key": None,
         "spectrogram_key": None,
         "levels_answer_key": None,
         "spans_total": 0,

@@ -211,6 +211,7 @@ class NewDetectionRow(TypedDict):
     emergence_db: NotRequired[float | None]
     above_background_s: NotRequired[float | None]
     overloaded: NotRequired[bool | None]
+    third_octaves_db: NotRequired[Sequence[float | None] | None]
     candidates: NotRequired[Sequence[StoredCandidate]]
 
 

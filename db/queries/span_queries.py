@@ -105,6 +105,7 @@ def split_again(tx: Session, work: SessionWork, *, attempt: int) -> bool:
             pcm_key=None,
             wide_pcm_key=None,
             levels_key=None,
+            bands_key=None,
             spectrogram_key=None,
             **claims.at_move(AudioSession),
         ),

@@ -47,6 +47,7 @@ class SplitDone(BackboneOfSplit):
     pcm_key: str
     wide_pcm_key: str | None
     levels_key: str
+    bands_key: str | None
     spectrogram_key: str | None
     spans_total: int
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import uuid
 from typing import TypedDict
 
-from sqlalchemy import CheckConstraint, ForeignKey, Index, text
-from sqlalchemy.dialects.postgresql import JSONB
+from sqlalchemy import CheckConstraint, Double, ForeignKey, Index, text
+from sqlalchemy.dialects.postgresql import ARRAY, JSONB
 from sqlalchemy.orm import Mapped, mapped_column
 
 from db.tables.base import Base
@@ -53,5 +53,10 @@ class NoiseDetection(Base):
     above_background_s: Mapped[float | None]
     #: Whether the recording is overloaded in it; null where that was not measured.
     overloaded: Mapped[bool | None]
+    #: LZeq of each third-octave band, from `third_octaves.FIRST_BAND` on; null where bands were not
+    #: measured. Only queries that ask for it read it.
+    third_octaves_db: Mapped[list[float | None] | None] = mapped_column(
+        ARRAY(Double), deferred=True
+    )
     #: The most likely types, at most five, in descending order.
     candidates: Mapped[list[StoredCandidate]] = mapped_column(JSONB, server_default=text("'[]'"))

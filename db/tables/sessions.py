@@ -274,6 +274,8 @@ class AudioSession(Claimable, Owned, Traced, Base):
     #: When it began to wait for a worker that has this backbone.
     backbone_missed_at: Mapped[datetime | None]
     levels_key: Mapped[str | None]
+    #: Its third-octave bands over time, which are not kept after its end; null if not requested.
+    bands_key: Mapped[str | None]
     #: The picture of its spectrogram.
     spectrogram_key: Mapped[str | None]
     #: Sums, maxima and the histogram of the whole recording's levels, re full scale.

@@ -22,6 +22,7 @@ SCOPES = ("sessions:write", "sessions:read", "models:write", "reports:read", "ad
 LIMITED_LEVELS = ("LAeq", "LAFmax")
 CALIBRATION_TONES_DB = (94.0, 114.0)
 PRIORITIES = ("high", "normal", "low")
+BANDS = ("third_octave",)
 PRIVACY = ("keep", "mute", "discard_audio")
 
 
@@ -125,6 +126,11 @@ def _add_analysis(parser: argparse.ArgumentParser) -> None:
         metavar="DB",
         help="A-weighted self-noise of the instrument in dB SPL, with a calibration: marks levels "
         "that it raises",
+    )
+    parser.add_argument(
+        "--bands",
+        choices=BANDS,
+        help="frequency bands to measure too, of the recording and of each detection",
     )
     parser.add_argument(
         "--threshold",

@@ -127,10 +127,11 @@ class Client:
                 if field == "data":
                     yield msgspec.json.decode(value, type=Session)
 
-    def detections(self, session_id: object) -> list[Detection]:
-        """Return all detections of a session."""
+    def detections(self, session_id: object, *, third_octaves: bool = False) -> list[Detection]:
+        """Return all detections of a session, with third octaves if they are requested."""
         path = f"/v1/sessions/{session_id}/detections"
-        return self._connection.walk(path, DetectionPage)
+        asked = {"include": "third_octaves"} if third_octaves else {}
+        return self._connection.walk(path, DetectionPage, **asked)
 
     def analysis(self, session_id: object) -> Analysis:
         """Return the analysis of a session; raise :class:`ApiError` if there is none."""

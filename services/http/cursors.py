@@ -74,10 +74,12 @@ def following(
 
 
 def _word(req: falcon.Request, asked: PageQuery) -> str:
-    """Return the fingerprint of a list, its filters and its order; paging does not count."""
+    """Return the fingerprint of a list, its filters and its order; paging does not count, nor
+    does what a row includes.
+    """
     what: dict[str, Any] = msgspec.structs.asdict(asked)
-    del what["cursor"], what["limit"]
-    described = msgspec.json.encode([req.path, what], order="deterministic")
+    filters = {name: what[name] for name in what.keys() - {"cursor", "limit", "include"}}
+    described = msgspec.json.encode([req.path, filters], order="deterministic")
     return base64.b64encode(hashlib.blake2b(described, digest_size=9).digest()).decode()
 
 

@@ -64,7 +64,9 @@ def add(store: Store, blobs: Blobs) -> None:
 
 
 def _rows(now: datetime) -> Iterator[Base]:
-    (event,) = _answer("GET /v1/sessions/{session_id:uuid}/detections")["items"]
+    (answered,) = _answer("GET /v1/sessions/{session_id:uuid}/detections")["items"]
+    event = {name: value for name, value in answered.items() if name != "third_octaves"}
+    event["third_octaves_db"] = [band["lzeq_db"] for band in answered["third_octaves"]]
     ended: dict[str, Any] = {
         "state": "completed",
         "percent": 100,

@@ -72,9 +72,9 @@ def handle(runtime: Runtime, nudge: Nudge) -> None:
     worker.HANDLERS[type(nudge)](runtime, nudge)
 
 
-def split(runtime: Runtime, content: bytes) -> uuid.UUID:
+def split(runtime: Runtime, content: bytes, **values: Any) -> uuid.UUID:
     """Add a session and split it, so that its spans are pending."""
-    session_id = add(runtime, content)
+    session_id = add(runtime, content, **values)
     handle(runtime, ProcessAudioFile(session_id=session_id))
     handle(runtime, SplitRecording(session_id=session_id))
     assert session(runtime, session_id).state == "detecting"

@@ -25,6 +25,7 @@ from actors.science.detection.chunks import RATE_HZ, Grid
 from actors.science.detection.tagging.backbone import RATE_HZ as WIDE_RATE_HZ
 from actors.science.errors import EmptyRecording
 from actors.science.levels import channels
+from actors.science.levels.band_history import BandHistory
 from actors.science.levels.levels import LevelHistory
 from actors.science.levels.meter import LevelMeter
 from actors.science.levels.totals import ChannelTotals, Totals
@@ -41,9 +42,9 @@ _PCM_SCALE = 32_768.0
 class Prepared:
     """The result of preparing a recording.
 
-    ``grid`` is that of the written samples at 16 kHz; ``duration_s``, ``levels`` and ``totals`` are
-    of the recording at its own rate; ``missing_s`` is the rest of the length that its header
-    declares, and ``holes`` are the intervals without audio.
+    ``grid`` is that of the written samples at 16 kHz; ``duration_s``, ``levels``, ``totals`` and
+    ``bands``, if they were requested, are of the recording at its own rate; ``missing_s`` is the
+    rest of the length that its header declares, and ``holes`` are the intervals without audio.
     """
 
     format: AudioFormat
@@ -51,6 +52,7 @@ class Prepared:
     duration_s: float
     levels: LevelHistory
     totals: Totals
+    bands: BandHistory | None
     missing_s: float
     holes: list[Hole]
 
@@ -125,6 +127,7 @@ def prepare(
         duration_s=n_frames / audio.rate_hz,
         levels=levels,
         totals=totals,
+        bands=meter.band_history(),
         missing_s=decoder.missing_s,
         holes=decoder.holes,
     )

@@ -15,7 +15,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import signal
 
-from actors.science.levels import channels, priming, recorded, weighting
+from actors.science.levels import bands, channels, priming, recorded, weighting
+from actors.science.levels.band_history import BandHistory
 from actors.science.levels.bands import BandMeter, settled
 from actors.science.levels.levels import (
     STEPS_PER_S,
@@ -87,6 +88,8 @@ class LevelMeter:
         self._mean_squares, self._fast_maxima = bytearray(), bytearray()
         self._slow_maxima, self._c_peaks = bytearray(), bytearray()
         self._overloaded = bytearray()
+        # That of `BandHistory`, and the number of its steps.
+        self._bands, self._n_band_steps = bytearray(), 0
 
         #: The holes of all frames that were pushed: they count in no average or distribution.
         self.holes: Sequence[Hole] = ()
@@ -118,6 +121,7 @@ class LevelMeter:
             self._n_waiting = 0
         peaks = [channel.finish() for channel in self._channels]
         self._keep_peaks([peaks[index] for index in self._used])
+        self._keep_bands([each.finish() for each in self._band_meters()])
         return LevelHistory(
             rate_hz=self._rate_hz,
             n_frames=self._n_frames,
@@ -129,16 +133,25 @@ class LevelMeter:
             holes=recorded.bounds_of(_holes_in(self.holes, 0, self._n_frames)),
         )
 
+    def band_history(self) -> BandHistory | None:
+        """Return the band levels over time, after `finish`; None if they were not measured."""
+        meters = self._band_meters()
+        if not meters:
+            return None
+        levels = np.frombuffer(self._bands, np.int16)
+        shape = self._n_band_steps, len(meters[0].energies)
+        return BandHistory(self._rate_hz, self._n_frames, levels.reshape(shape))
+
     def totals(self) -> Totals:
         """Return the levels of the whole recording, after `finish`."""
         n_frames, times = self._n_recorded, self._times
         n_values = max(n_frames * len(self._used), 1)
         used = [self._channels[index] for index in self._used]
         of_bands = None
-        if used[0].bands is not None:
-            energies = [each.bands.energies for each in used if each.bands is not None]
+        if meters := self._band_meters():
             of_bands = {
-                band: sum(each[band] for each in energies) / n_values for band in energies[0]
+                band: sum(each.energies[band] for each in meters) / n_values
+                for band in meters[0].energies
             }
         return Totals(
             duration_s=n_frames / self._rate_hz,
@@ -197,6 +210,22 @@ class LevelMeter:
         self._slow_maxima += in_hundredths(slow).tobytes()
         self._overloaded += self._overload.push(block[:, self._used], starts).tobytes()
         self._n_frames += len(block)
+        self._keep_bands([each.take_steps() for each in self._band_meters()])
+
+    def _band_meters(self) -> list[BandMeter]:
+        """Return those of the used channels; none if bands are not measured."""
+        used = [self._channels[index] for index in self._used]
+        return [each.bands for each in used if each.bands is not None]
+
+    def _keep_bands(self, of_channels: Sequence[NDArray[np.float64]]) -> None:
+        """Add the band energies of the steps that are finished in each used channel."""
+        if not of_channels:
+            return
+        first, last = self._n_band_steps, self._n_band_steps + len(of_channels[0])
+        bounds = bands.step_starts(first, last, rate_hz=self._rate_hz)
+        lengths = np.diff(np.minimum(bounds, self._n_frames)) * len(self._used)
+        self._bands += in_hundredths(np.sum(of_channels, axis=0) / lengths[:, None]).tobytes()
+        self._n_band_steps = last
 
     def _keep_peaks(self, of_channels: Sequence[NDArray[np.float64]]) -> None:
         """Add the steps whose peaks are known: they are a step behind the other arrays."""

@@ -29,10 +29,10 @@ START_UP_S = 8 * FAST_TAU_S
 def recovery_s(hole_s: float) -> float:
     """Return the time after a hole of this length in which F rises again.
 
-    F falls in the hole. What it lacks then decays, to the same as after the start-up.
+    F falls in the hole. The deficit then decays, to the same as after the start-up.
     """
-    lacks = -math.expm1(-hole_s / FAST_TAU_S)
-    return max(START_UP_S + FAST_TAU_S * math.log(lacks), 0.0)
+    deficit = -math.expm1(-hole_s / FAST_TAU_S)
+    return max(START_UP_S + FAST_TAU_S * math.log(deficit), 0.0)
 
 
 class TimeWeighting:

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from actors.science.levels import bands
+from actors.facts import third_octaves
 from actors.science.types import JsonDict
 
 #: Mean squares below this (-200 dB) are digital silence; they come from decaying filters.
@@ -169,8 +169,8 @@ class Totals:
             return None
         return [
             {
-                "nominal_hz": bands.NOMINAL_HZ[band],
-                "exact_hz": round(bands.exact_hz(band), 4),
+                "nominal_hz": third_octaves.NOMINAL_HZ[band],
+                "exact_hz": round(third_octaves.exact_hz(band), 4),
                 "lzeq_db": calibrated(to_db(mean_square), calibration_db),
             }
             for band, mean_square in self.band_mean_squares.items()

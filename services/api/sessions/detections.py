@@ -44,13 +44,14 @@ class SessionDetections(Resource):
             min_confidence=asked.min_confidence,
             from_s=asked.from_s,
             to_s=asked.to_s,
+            third_octaves=asked.include is not None,
             **part,
         )
         # Read the session after its detections: their calibration is known by then.
         session = sessions.get_or_404(tx, session_id, owner=owner)
         return Listed(
             page,
-            lambda row: schemas.Detection.of(row[0]),
+            lambda row: schemas.Detection.of(row[0], third_octaves=asked.include is not None),
             level_reference=session.level_reference,
         )
 
@@ -75,5 +76,8 @@ class DetectionList(Resource):
             noise_types=with_below(asked.noise_type),
             min_confidence=asked.min_confidence,
             created=asked.created,
+            third_octaves=asked.include is not None,
         )
-        return Listed(page, FoundDetection.found)
+        return Listed(
+            page, lambda row: FoundDetection.found(row, third_octaves=asked.include is not None)
+        )

@@ -19,6 +19,8 @@ from services.http.request_errors import InvalidParameter
 SessionState = Literal[
     "queued", "splitting", "detecting", "aggregating", "completed", "partial", "failed", "cancelled"
 ]
+#: The fields of detections that are only returned on request.
+Included = Literal["third_octaves"]
 
 
 class HeardPage(CreatedPage, kw_only=True):
@@ -114,10 +116,15 @@ class DetectionQuery(PageQuery, kw_only=True):
         "emergence_db",
         "-emergence_db",
     ] = "start_s"
+    #: Also return the ``third_octaves`` of each detection.
+    include: Included | None = None
 
 
 class AllDetectionsQuery(HeardPage, kw_only=True):
     """Filters of the list of all detections; creation times are those of their sessions."""
+
+    #: Also return the ``third_octaves`` of each detection.
+    include: Included | None = None
 
 
 class FoundDetection(schemas.Detection, kw_only=True):
@@ -128,16 +135,19 @@ class FoundDetection(schemas.Detection, kw_only=True):
     level_reference: str
 
     @classmethod
-    def found(cls, row: Any) -> FoundDetection:
-        """Convert a row to a detection with the file name and level reference of its session."""
+    def found(cls, row: Any, *, third_octaves: bool = False) -> FoundDetection:
+        """Convert a row to a detection with the file name and level reference of its session, and
+        with third octaves if the row was read with them.
+        """
         event = row[0]
         return cls(
             **{
                 name: getattr(event, name)
                 for name in schemas.Detection.__struct_fields__
-                if name != "candidates"
+                if name not in ("candidates", "third_octaves")
             },
             candidates=msgspec.convert(event.candidates, list[schemas.Candidate]),
+            third_octaves=schemas.bands_of(event) if third_octaves else None,
             session_id=event.session_id,
             file_name=row.file_name,
             level_reference=level_reference(row.calibration_db),

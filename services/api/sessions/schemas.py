@@ -10,9 +10,10 @@ from typing import Any
 import msgspec
 
 from actors.facts import rounding
+from actors.facts.third_octaves import FIRST_BAND, NOMINAL_HZ, exact_hz
 from db.queries.session_view_queries import SessionView
 from db.tables.detections import NoiseDetection
-from db.tables.documents.sessions import Summary
+from db.tables.documents.sessions import Band, Summary
 from db.tables.sessions import PRIORITIES, UNFINISHED_STATES
 from services.api.common.schemas import Problem, most_events_first
 from services.api.sessions.progress import Progress
@@ -192,11 +193,31 @@ class Detection(msgspec.Struct, kw_only=True):
     #: Null for sessions processed before it was measured.
     overloaded: bool | None
     candidates: list[Candidate]
+    #: Unweighted equivalent level of each third-octave band over the detection, from low to high.
+    #: Null unless ``include=third_octaves`` is given and the session has ``bands=third_octave``.
+    third_octaves: list[Band] | None = None
 
     @classmethod
-    def of(cls, row: NoiseDetection) -> Detection:
-        """Convert a row to a detection."""
-        return msgspec.convert(row, cls, from_attributes=True)
+    def of(cls, row: NoiseDetection, *, third_octaves: bool = False) -> Detection:
+        """Convert a row to a detection, with third octaves if the row was read with them."""
+        detection = msgspec.convert(row, cls, from_attributes=True)
+        if third_octaves:
+            detection.third_octaves = bands_of(row)
+        return detection
+
+
+def bands_of(row: NoiseDetection) -> list[Band] | None:
+    """Return the third octaves of a detection; None if they were not measured."""
+    if row.third_octaves_db is None:
+        return None
+    return [
+        Band(
+            nominal_hz=NOMINAL_HZ[band],
+            exact_hz=round(exact_hz(band), 4),
+            lzeq_db=level_db,
+        )
+        for band, level_db in enumerate(row.third_octaves_db, FIRST_BAND)
+    ]
 
 
 class DetectionPage(msgspec.Struct, kw_only=True):

@@ -56,6 +56,8 @@ def parameters(
         asked["calibration_db"] = f"{calibration_db}"
     if args.channel != ENERGY_MEAN:
         asked["channel"] = args.channel
+    if args.bands is not None:
+        asked["bands"] = args.bands
     if args.model is not None:
         asked["model"] = str(args.model)
     if args.thresholds:
@@ -137,7 +139,7 @@ def _process_one(
         )
         result.session = client.wait(session, on_change=show)
         show(result.session)
-        result.detections = client.detections(session.id)
+        result.detections = client.detections(session.id, third_octaves=session.bands is not None)
         if result.session.state not in ("completed", "partial"):
             problem = result.session.problem
             result.error = problem.detail if problem else f"the session is {result.session.state}"

@@ -144,6 +144,14 @@ class Candidate(msgspec.Struct, kw_only=True):
     score: float
 
 
+class Band(msgspec.Struct, kw_only=True):
+    """The level of a third-octave band."""
+
+    nominal_hz: float
+    exact_hz: float
+    lzeq_db: float | None
+
+
 class Detection(msgspec.Struct, kw_only=True):
     """A detected sound, with its most probable types, best first."""
 
@@ -161,6 +169,7 @@ class Detection(msgspec.Struct, kw_only=True):
     above_background_s: float | None
     overloaded: bool | None
     candidates: list[Candidate]
+    third_octaves: list[Band] | None = None
 
 
 class DetectionPage(msgspec.Struct, kw_only=True):

@@ -136,7 +136,12 @@ _DETECTION: dict[str, object] = {
         {"noise_type": "dog_bark", "score": 0.94},
         {"noise_type": "rooster", "score": 0.03},
     ],
+    "third_octaves": None,
 }
+_THIRD_OCTAVES: list[dict[str, float]] = [
+    {"nominal_hz": 25.0, "exact_hz": 25.1189, "lzeq_db": 38.2},
+    {"nominal_hz": 31.5, "exact_hz": 31.6228, "lzeq_db": 40.6},
+]
 #: An example cursor; its contents are internal.
 CURSOR = (
     "WzEsIjBzS3lRYk9rTlpQVyIsWyIyMDI2LTAzLTE0VDA4OjMwOjAwLjEyMDAwMFoiLCI1YjJmMGMzZS0x"
@@ -187,8 +192,12 @@ EXAMPLES: dict[str, Example] = {
     "POST /v1/sessions/{session_id:uuid}/cancel": Example(answer=CANCELLED),
     "POST /v1/sessions/{session_id:uuid}/retry": Example(answer=QUEUED),
     "GET /v1/sessions/{session_id:uuid}/detections": Example(
-        query={"limit": 100, "sort": "-confidence"},
-        answer={"items": [_DETECTION], "level_reference": "dB SPL", "next_cursor": None},
+        query={"limit": 100, "sort": "-confidence", "include": "third_octaves"},
+        answer={
+            "items": [_DETECTION | {"third_octaves": _THIRD_OCTAVES}],
+            "level_reference": "dB SPL",
+            "next_cursor": None,
+        },
     ),
     "GET /v1/detections": Example(
         query={"noise_type": ["dog_bark"], "created_from": "2026-03-01T00:00:00Z"},

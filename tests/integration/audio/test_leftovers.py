@@ -72,8 +72,9 @@ def test_the_work_of_an_unfinished_session_stays(runtime: Runtime) -> None:
 def test_a_finished_session_is_tidied_at_once_and_once_more_behind_a_late_worker(
     runtime: Runtime,
 ) -> None:
-    session_id = add(runtime, recordings.encode(recordings.demo()))
+    session_id = add(runtime, recordings.encode(recordings.demo()), bands="third_octave")
     done = run_to_the_end(runtime, session_id)
+    assert done.bands_key in runtime.blobs.keys("sessions/")
     kept = {
         recording_key(session_id),
         done.levels_key,

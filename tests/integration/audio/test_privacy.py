@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from sqlalchemy import func, text, update
 
 from actors.execution.runtime import Runtime
+from actors.facts.third_octaves import NOMINAL_HZ
 from actors.messaging.messages import (
     AggregateSession,
     CleanUpOldSessions,
@@ -27,7 +28,6 @@ from actors.messaging.messages import (
 from actors.recovery import Recovery
 from actors.science.audio_io import flac
 from actors.science.detection.tagging.tagger import Tagger
-from actors.science.levels.bands import NOMINAL_HZ
 from actors.training import recordings as training_recordings
 from actors.training.recordings import Wanted
 from db.blobs.keys import product_key, recording_key, upload_key

@@ -96,14 +96,14 @@ def test_decoded_audio_that_is_missing_at_detect_is_decoded_again(
     }
 
 
-@pytest.mark.parametrize("product", ["pcm", "levels"])
+@pytest.mark.parametrize("product", ["pcm", "levels", "bands"])
 def test_a_product_that_is_missing_at_aggregate_is_made_again(
     runtime: Runtime, product: str
 ) -> None:
     content = recordings.encode(recordings.demo())
-    whole = add(runtime, content)
+    whole = add(runtime, content, bands="third_octave")
     wanted = run_to_the_end(runtime, whole)
-    session_id = split(runtime, content)
+    session_id = split(runtime, content, bands="third_octave")
     handle(runtime, DetectSpan(session_id=session_id, span_index=0))
     assert session(runtime, session_id).state == "aggregating"
     remove(runtime, session_id, product)

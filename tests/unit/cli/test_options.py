@@ -11,4 +11,5 @@ def test_choices_are_those_of_the_tables() -> None:
     assert options.LIMITED_LEVELS == analyses.LIMITED
     assert options.CALIBRATION_TONES_DB == sessions.CALIBRATION_TONES_DB
     assert options.PRIORITIES == sessions.PRIORITIES
+    assert options.BANDS == sessions.BANDS
     assert options.PRIVACY == sessions.PRIVACY

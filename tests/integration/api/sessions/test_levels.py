@@ -216,3 +216,50 @@ def test_the_table_refuses_what_the_api_refuses(runtime: Runtime, column: str, v
                 **{column: text(value)},
             )
         )
+
+
+def test_third_octaves_of_a_detection(api: Api, runtime: Runtime) -> None:
+    content = recordings.encode(recordings.demo())
+    session = finished(api, content, calibration_db=94, bands="third_octave")
+
+    def items(**params: object) -> list[dict[str, Any]]:
+        path = f"/v1/sessions/{session['id']}/detections"
+        answer = api.simulate_get(path, params=params)
+        assert answer.status_code == 200, answer.json
+        found: list[dict[str, Any]] = answer.json["items"]
+        return found
+
+    whole = levels(api, session).json["third_octaves"]
+    plain, full = items(), items(include="third_octaves")
+    assert full
+    assert {each["third_octaves"] for each in plain} == {None}
+    assert plain == [each | {"third_octaves": None} for each in full]
+    for event in full:
+        bands = event["third_octaves"]
+        for one, other in zip(bands, whole, strict=True):
+            assert one | {"lzeq_db": 0} == other | {"lzeq_db": 0}
+        # The energy of an event is at most that of its recording.
+        length_s = event["end_s"] - event["start_s"]
+        for one, other in zip(bands, whole, strict=True):
+            most_db = other["lzeq_db"] + 10 * np.log10(session["duration_s"] / length_s)
+            assert one["lzeq_db"] <= most_db + 0.01
+        assert {round(each["lzeq_db"], 2) for each in bands} == {e["lzeq_db"] for e in bands}
+    listed = api.simulate_get("/v1/detections", params={"include": "third_octaves"}).json["items"]
+    by_start = {each["start_s"]: each["third_octaves"] for each in listed}
+    assert by_start == {each["start_s"]: each["third_octaves"] for each in full}
+
+    # Pages and their order do not depend on what they include.
+    first = api.simulate_get(f"/v1/sessions/{session['id']}/detections", params={"limit": 1}).json
+    assert items(include="third_octaves", cursor=first["next_cursor"]) == full[1:]
+    refused = api.simulate_get(
+        f"/v1/sessions/{session['id']}/detections", params={"include": "octaves"}
+    )
+    assert refused.status_code == 400
+
+
+def test_third_octaves_of_a_detection_are_null_without_bands(api: Api) -> None:
+    session = finished(api, recordings.encode(recordings.demo()))
+    answer = api.simulate_get(
+        f"/v1/sessions/{session['id']}/detections", params={"include": "third_octaves"}
+    )
+    assert {each["third_octaves"] for each in answer.json["items"]} == {None}

@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from scipy import signal
 
+from actors.facts.third_octaves import NOMINAL_HZ
 from actors.science.audio_io import muting
-from actors.science.levels.bands import NOMINAL_HZ
 from tests.support import voices
 from tests.unit.science.metering import metered
 

@@ -7,6 +7,7 @@ import pytest
 from numpy.typing import NDArray
 from scipy import signal
 
+from actors.facts.third_octaves import NOMINAL_HZ, exact_hz
 from actors.science.levels import bands
 from actors.science.levels.totals import to_db
 from tests.unit.science.metering import metered, rows, sine
@@ -41,7 +42,7 @@ def attenuation_db(band: int, hz: NDArray[np.float64], *, rate_hz: int) -> NDArr
 @pytest.mark.parametrize("rate_hz", RATES_HZ)
 def test_every_band_keeps_class_1(rate_hz: int) -> None:
     for band in bands.bands_at(rate_hz):
-        midband_hz = bands.exact_hz(band)
+        midband_hz = exact_hz(band)
         at = np.exp(np.concatenate([AXIS, np.linspace(0, AXIS[-1] * 1.2, 100)]))
         hz = midband_hz * np.concatenate([1 / at, at])
         hz = np.concatenate([hz[hz < rate_hz / 2], np.geomspace(1, rate_hz / 2 - 1, 500)])
@@ -53,12 +54,12 @@ def test_every_band_keeps_class_1(rate_hz: int) -> None:
 
 
 def test_midbands_are_the_nominal_ones() -> None:
-    assert [bands.NOMINAL_HZ[n] for n in bands.bands_at(44_100)][::28] == [25.0, 16000.0]
-    assert bands.NOMINAL_HZ[bands.bands_at(48_000)[-1]] == 16_000
-    assert bands.NOMINAL_HZ[bands.bands_at(96_000)[-1]] == 20_000
-    assert bands.NOMINAL_HZ[bands.bands_at(8_000)[-1]] == 3_150
-    for band, nominal_hz in bands.NOMINAL_HZ.items():
-        assert bands.exact_hz(band) == pytest.approx(nominal_hz, rel=0.013)
+    assert [NOMINAL_HZ[n] for n in bands.bands_at(44_100)][::28] == [25.0, 16000.0]
+    assert NOMINAL_HZ[bands.bands_at(48_000)[-1]] == 16_000
+    assert NOMINAL_HZ[bands.bands_at(96_000)[-1]] == 20_000
+    assert NOMINAL_HZ[bands.bands_at(8_000)[-1]] == 3_150
+    for band, nominal_hz in NOMINAL_HZ.items():
+        assert exact_hz(band) == pytest.approx(nominal_hz, rel=0.013)
 
 
 @pytest.mark.parametrize("rate_hz", [44_100, 48_000, 96_000])
@@ -71,7 +72,7 @@ def test_a_measured_sine_is_in_its_band_and_no_other(rate_hz: int) -> None:
     for band, ratio in [
         (band, ratio) for band in (14, 24, 30, 38, 42) for ratio in (1.0, 1 / 1.2944, 1.2944)
     ]:
-        hz = bands.exact_hz(band) * ratio
+        hz = exact_hz(band) * ratio
         if hz > 0.45 * rate_hz:
             continue
         samples = 0.5 * sine(rate_hz, hz=hz, seconds=seconds) * fade
@@ -81,7 +82,7 @@ def test_a_measured_sine_is_in_its_band_and_no_other(rate_hz: int) -> None:
         assert total_db is not None
         for other, mean_square in totals.band_mean_squares.items():
             off_db = total_db - 10 * np.log10(mean_square + 1e-30)
-            least, most = limits(np.array([hz / bands.exact_hz(other)]))
+            least, most = limits(np.array([hz / exact_hz(other)]))
             assert least[0] - 0.05 <= off_db <= most[0] + 0.05, (band, ratio, other)
 
 
