@@ -18,6 +18,7 @@ from av.stream import Disposition
 from numpy.typing import NDArray
 
 from actors.science.audio_io.containers import Container
+from actors.science.audio_io.holes import Holes
 from actors.science.audio_io.layout import Layout, LayoutConverter
 from actors.science.audio_io.patched_file import BrokenAudio, PatchedFile
 from actors.science.audio_io.timeline import TIMED, Timeline
@@ -100,7 +101,7 @@ class AvBackend:
 
     def __init__(self, source: PatchedFile, container: Container) -> None:
         self._source = source
-        self.holes: list[Hole] = []
+        self.holes = Holes()
         self._n_frames = 0
         #: The error of the latest packet that failed.
         self._failure: Exception | None = None
@@ -177,7 +178,7 @@ class AvBackend:
         # Packets that failed before the first frame are lost; they do not begin late.
         is_late = not self._n_frames and self._failure is None
         kind = HoleKind.LATE_START if is_late else HoleKind.GAP
-        self.holes.append(Hole(self._n_frames, stop, kind))
+        self.holes.add(Hole(self._n_frames, stop, kind))
         if is_late and self.promised and self._stream.duration:
             # The header has the length of the track, which excludes the time before it.
             self.promised += stop
