@@ -14,7 +14,7 @@ from actors.science.audio_io.decode import open_recording
 from actors.science.audio_io.holes import MOST_HOLES, Holes
 from actors.science.errors import NonFiniteSamples
 from actors.science.types import Hole, HoleKind
-from tests.support.shapes import Samples, by_ffmpeg
+from tests.support.shapes import BURST_AMPLITUDE, BURST_S, Samples, by_ffmpeg
 from tests.unit.science.sounds import encoded, noise
 
 RATE_HZ = 16_000
@@ -157,6 +157,33 @@ def test_one_lost_packet_is_no_gap_but_many_are() -> None:
     make = partial(by_ffmpeg, "matroska", "libopus", 48_000)
     assert listen(make(without=range(10, 12)))[1] == []
     assert listen(make(without=range(10, 60)))[1]
+
+
+def stereo_after_mono(without: range) -> bytes:
+    """Return a stream that changes to two channels, after which it lacks packets of 24 ms."""
+    first = by_ffmpeg("mpegts", "mp2", 48_000)
+    second = by_ffmpeg("mpegts", "mp2", 48_000, n_channels=2, begins_s=3.0, without=without)
+    return first + second
+
+
+def test_after_a_change_of_channels_one_lost_packet_is_no_gap() -> None:
+    """The mix of two channels is a second late, which is no gap either."""
+    samples, found, _ = listen(stereo_after_mono(range(30, 31)))
+    assert found == []
+    assert len(samples) / 48_000 == pytest.approx(6.0, abs=0.1)
+
+
+def test_after_a_change_of_channels_a_gap_is_where_packets_are_lost() -> None:
+    lost = range(30, 55)
+    samples, [(start, stop, _)], _ = listen(stereo_after_mono(lost))
+    assert start / 48_000 == pytest.approx(3.0 + 0.024 * lost.start, abs=0.05)
+    assert (stop - start) / 48_000 == pytest.approx(0.024 * len(lost), abs=0.05)
+    assert not samples[start:stop].any()
+    assert samples[start - 1_000 : start].any()
+    assert len(samples) / 48_000 == pytest.approx(6.0, abs=0.1)
+    end_s = 3.0 + BURST_S[1]
+    burst = np.flatnonzero(np.abs(samples[:, 0]) > BURST_AMPLITUDE / 3)
+    assert burst[-1] / 48_000 == pytest.approx(end_s, abs=0.05)
 
 
 def test_a_damaged_first_packet_is_lost_rather_than_late() -> None:
