@@ -9,6 +9,7 @@ Blocks are aligned to the file (OpenAcousticDevices, AudioMoth-Utils, ``expander
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -43,7 +44,8 @@ class AudioMothExpander:
         self._recorded = recorded
         self._n_before = n_before
         self._n_frames = 0
-        self.format = recorded.format
+        # The header has the length without what was not recorded.
+        self.format = replace(recorded.format, n_frames=None)
         self.is_lossy = recorded.is_lossy
         self.holes = recorded.holes
 

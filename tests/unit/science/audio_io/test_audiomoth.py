@@ -85,6 +85,13 @@ def test_a_file_that_is_cut_lacks_only_its_end() -> None:
     assert missing_s > 0
 
 
+def test_the_length_in_the_header_is_not_that_of_the_recording() -> None:
+    with open_recording(io.BytesIO(recorded(sound(12) + mark(7)))) as decoder:
+        assert decoder.format.n_frames is None
+    with open_recording(io.BytesIO(recorded(sound(12), comment=b"Recorded by another"))) as decoder:
+        assert decoder.format.n_frames == 12
+
+
 def test_very_many_marks_take_time_in_proportion_and_give_few_holes() -> None:
     content = np.frombuffer((sound(256) + mark(3)) * 1_000, "<i2")
     samples = (content / 32_768).astype(np.float32)[:, None]
