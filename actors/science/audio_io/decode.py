@@ -20,11 +20,7 @@ from actors.science.audio_io.decode_av import AvBackend
 from actors.science.audio_io.decode_soundfile import SoundFileBackend
 from actors.science.audio_io.decoder import Backend, Decoder
 from actors.science.audio_io.patched_file import BrokenAudio, PatchedFile
-from actors.science.errors import (
-    EmptyRecording,
-    Undecodable,
-    UnsupportedLayout,
-)
+from actors.science.errors import EmptyRecording, Undecodable, UnsupportedLayout
 from actors.science.types import AudioFormat
 
 #: Supported sample rates; others are from damaged headers or not from sound recorders.

@@ -138,7 +138,7 @@ class Chain:
             self._link = None
 
     def _add_holes(self, link: Decoder, *, begin: int, known_until: int) -> int:
-        """Add the holes of a link that end after a frame of it; return the end of the last one.
+        """Add the holes of a link that end after ``known_until``; return the end of the last one.
 
         ``begin`` is the frame of the chain at which the link begins.
         """

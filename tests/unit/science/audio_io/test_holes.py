@@ -1,4 +1,4 @@
-"""Holes: samples that are no audio, and the times that a file skips."""
+"""Holes: samples that are not audio, and the times that a file skips."""
 
 from __future__ import annotations
 
@@ -167,7 +167,7 @@ def stereo_after_mono(without: range) -> bytes:
 
 
 def test_after_a_change_of_channels_one_lost_packet_is_no_gap() -> None:
-    """The mix of two channels is a second late, which is no gap either."""
+    """The mix of two channels is a second late, which does not count."""
     samples, found, _ = listen(stereo_after_mono(range(30, 31)))
     assert found == []
     assert len(samples) / 48_000 == pytest.approx(6.0, abs=0.1)
