@@ -18,7 +18,7 @@ from actors.science.levels.indications import is_overloaded, overloaded_steps
 from actors.science.levels.levels import EnergyCurve, LevelHistory
 from actors.science.levels.totals import SILENCE
 from actors.science.summaries import session_analysis
-from actors.science.summaries.intervals import Intervals
+from actors.science.summaries.intervals import Intervals, covered_s
 from actors.science.summaries.session_analysis import EnergyShares, Events
 from db.queries.analysis_queries import StepRuns
 from db.tables.base import MissingPart
@@ -273,7 +273,9 @@ def _processing(given: Given) -> Processing:
         retries=sum(run.runs for run in given.runs if run.result == "retried"),
         spans_total=session.spans_total,
         spans_failed=given.spans_failed,
-        missing_s=rounding.seconds(sum(part["end_s"] - part["start_s"] for part in given.missing)),
+        missing_s=rounding.seconds(
+            covered_s((part["start_s"], part["end_s"]) for part in given.missing)
+        ),
     )
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from actors.facts import rounding
+from actors.science.summaries.intervals import covered_s
 from actors.science.types import HoleKind
 from db.tables.base import MissingPart, StoredProblem
 from db.tables.sessions import AudioSession
@@ -59,7 +60,7 @@ def problem(missing: Sequence[MissingPart], note: str | None) -> StoredProblem |
     """Describe what the answer lacks: seconds, or names by the backbone, as ``note`` explains."""
     if not missing:
         return None if note is None else StoredProblem(code="backbone-missing", detail=note)
-    lost_s = sum(part["end_s"] - part["start_s"] for part in missing)
+    lost_s = covered_s((part["start_s"], part["end_s"]) for part in missing)
     # Two decimals, but not 0.00.
     lost = f"{max(lost_s, 0.01):.2f} s of the recording are missing from the answer"
     return StoredProblem(

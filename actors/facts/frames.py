@@ -36,8 +36,8 @@ class Frame(NamedTuple):
 #: Parses a frame header at a position; None if there is none.
 _Parse: TypeAlias = Callable[[bytes, int], Frame | None]
 
-#: Bytes that begin a frame.
-_SYNC = re.compile(rb"\xff[\xe0-\xff]|\x0b\x77|\x56[\xe0-\xff]")
+#: Bytes that begin a frame. A lookahead, since one may begin at the second byte of another match.
+_SYNC = re.compile(rb"(?=\xff[\xe0-\xff]|\x0b\x77|\x56[\xe0-\xff])")
 
 #: Bit rates in kbit/s by index 1 to 14, of MPEG-1 and of MPEG-2, by layer.
 _MPEG_1_KBIT = {

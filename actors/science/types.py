@@ -104,22 +104,26 @@ class HoleKind(StrEnum):
     """The reason for a hole. Its value is stored with the session."""
 
     #: The audio track begins later than the file, as in many videos.
-    LATE_START = "late-start"
+    LATE_START = "late_start"
     #: The times of the packets skip an interval.
     GAP = "gap"
     #: The samples are not numbers, or absurdly large.
-    BAD_SAMPLES = "bad-samples"
+    BAD_SAMPLES = "bad_samples"
     #: The recorder did not write what was below its trigger.
-    NOT_TRIGGERED = "not-triggered"
+    NOT_TRIGGERED = "not_triggered"
 
 
 @dataclass(frozen=True)
 class Hole:
-    """A half-open interval of frames without audio, which are decoded as zeros."""
+    """A half-open interval of frames without audio, which are decoded as zeros; never empty."""
 
     start: int
     stop: int
     kind: HoleKind
+
+    def __post_init__(self) -> None:
+        if self.stop <= self.start:
+            raise ValueError("a hole has at least one frame: stop must be greater than start")
 
     @property
     def n_frames(self) -> int:

@@ -9,12 +9,13 @@ Blocks are aligned to the file (OpenAcousticDevices, AudioMoth-Utils, ``expander
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Protocol
+from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
 
-from actors.science.types import AudioFormat, Hole, HoleKind
+from actors.science.audio_io.decoder import Backend
+from actors.science.types import Hole, HoleKind
 
 #: Samples of a block, and of the number in it.
 BLOCK = 256
@@ -28,25 +29,7 @@ _LONGEST_S = 24 * 3600
 _MOST_ZEROS = 65_536
 
 
-class Recorded(Protocol):
-    """A backend of the decoder."""
-
-    format: AudioFormat
-    is_lossy: bool
-    holes: list[Hole]
-
-    @property
-    def promised(self) -> int | None:
-        """The length in frames that the header declares."""
-
-    def pieces(self) -> Iterator[NDArray[np.float32]]:
-        """Yield audio [shape=(n, 1)]."""
-
-    def close(self) -> None:
-        """Release the library's memory."""
-
-
-class Untriggered:
+class AudioMothExpander:
     """A backend that replaces marks in a recording of AudioMoth by the time that they stand for.
 
     Parameters
@@ -57,11 +40,12 @@ class Untriggered:
         Samples before the first block.
     """
 
-    def __init__(self, recorded: Recorded, *, n_before: int) -> None:
+    def __init__(self, recorded: Backend, *, n_before: int) -> None:
         self._recorded = recorded
         self._n_before = n_before
         self._n_frames = 0
-        self.format = recorded.format
+        # The header has the length without what was not recorded.
+        self.format = replace(recorded.format, n_frames=None)
         self.is_lossy = recorded.is_lossy
         self.holes = recorded.holes
 
@@ -110,7 +94,7 @@ class Untriggered:
 
     def _zeros(self, n_skipped: int) -> Iterator[NDArray[np.float32]]:
         stop = self._n_frames + n_skipped
-        self.holes.append(Hole(self._n_frames, stop, HoleKind.NOT_TRIGGERED))
+        self.holes.add(Hole(self._n_frames, stop, HoleKind.NOT_TRIGGERED))
         while self._n_frames < stop:
             n_zeros = min(stop - self._n_frames, _MOST_ZEROS)
             yield self._counted(np.zeros((n_zeros, 1), dtype=np.float32))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from actors.science.audio_io.holes import Holes
 from actors.science.types import Hole, HoleKind
 
 #: Samples beyond this (120 dB over full scale) are garbage that was interpreted as floating point.
@@ -12,10 +13,6 @@ MAX_AMPLITUDE = 1e6
 
 #: Bad samples less than this apart are one hole: what is between them is hardly sound.
 MERGED_S = 0.01
-
-#: Maximum number of holes that are reported one by one. Beyond it, holes that are close to each
-#: other are reported as one.
-MOST_HOLES = 1_000
 
 
 class BadSamples:
@@ -25,19 +22,26 @@ class BadSamples:
     until it is known whether another one follows. The result does not depend on the division into
     pieces.
 
+    Parameters
+    ----------
+    rate_hz
+        The sample rate of the recording.
+    holes
+        Receives the holes of all returned pieces.
+
     Attributes
     ----------
-    holes : list of Hole
-        The holes of all returned pieces, in order, at most about `MOST_HOLES`.
     n_bad : int
-        The number of replaced frames.
+        The number of replaced frames, those between near ones included.
+    first_bad : int or None
+        The position of the first one.
     """
 
-    def __init__(self, rate_hz: int) -> None:
-        self.holes: list[Hole] = []
+    def __init__(self, rate_hz: int, holes: Holes) -> None:
         self.n_bad = 0
+        self.first_bad: int | None = None
+        self._holes = holes
         self._n_apart = max(round(MERGED_S * rate_hz), 1)
-        self._n_reported_apart = self._n_apart
         #: The frames after the last bad one that are held back; None if none was near.
         self._held: NDArray[np.float32] | None = None
         #: The position of the next frame to return.
@@ -65,7 +69,11 @@ class BadSamples:
         piece = piece.copy()
         for start, stop in zip(starts.tolist(), stops.tolist(), strict=True):
             piece[start:stop] = 0.0
-            self._add(self._at + start, self._at + stop)
+            self.n_bad += stop - start
+            hole = Hole(self._at + start, self._at + stop, HoleKind.BAD_SAMPLES)
+            self._holes.add(hole, n_apart=self._n_apart)
+        if self.first_bad is None:
+            self.first_bad = self._at + int(starts[0])
         n_ready = int(stops[-1])
         if len(piece) - n_ready >= self._n_apart:
             n_ready = len(piece)
@@ -78,26 +86,3 @@ class BadSamples:
         """Return the frames that are still held back."""
         held, self._held = self._held, None
         return held
-
-    def _add(self, start: int, stop: int) -> None:
-        self.n_bad += stop - start
-        last = self.holes[-1] if self.holes else None
-        if last is not None and start - last.stop < self._n_reported_apart:
-            self.holes[-1] = Hole(last.start, stop, last.kind)
-        else:
-            self.holes.append(Hole(start, stop, HoleKind.BAD_SAMPLES))
-        while len(self.holes) > MOST_HOLES:
-            self._n_reported_apart *= 2
-            self.holes = merged(self.holes, n_apart=self._n_reported_apart)
-
-
-def merged(holes: list[Hole], *, n_apart: int) -> list[Hole]:
-    """Return holes in order, where those of a kind less than ``n_apart`` frames apart are one."""
-    found: list[Hole] = []
-    for hole in sorted(holes, key=lambda each: each.start):
-        last = found[-1] if found else None
-        if last is not None and last.kind == hole.kind and hole.start - last.stop < n_apart:
-            found[-1] = Hole(last.start, max(last.stop, hole.stop), last.kind)
-        else:
-            found.append(hole)
-    return found

@@ -10,7 +10,7 @@ import soundfile
 import soxr
 from numpy.typing import NDArray
 
-from actors.science.audio_io.decode import Decoder
+from actors.science.audio_io.decoder import Decoder
 from actors.science.audio_io.flac import MOST_CHANNELS, writable_hz
 
 #: Sound before and after an event, so that its beginning and end are audible.

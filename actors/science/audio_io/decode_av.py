@@ -18,6 +18,7 @@ from av.stream import Disposition
 from numpy.typing import NDArray
 
 from actors.science.audio_io.containers import Container
+from actors.science.audio_io.holes import Holes
 from actors.science.audio_io.layout import Layout, LayoutConverter
 from actors.science.audio_io.patched_file import BrokenAudio, PatchedFile
 from actors.science.audio_io.timeline import TIMED, Timeline
@@ -100,8 +101,10 @@ class AvBackend:
 
     def __init__(self, source: PatchedFile, container: Container) -> None:
         self._source = source
-        self.holes: list[Hole] = []
+        self.holes = Holes()
         self._n_frames = 0
+        #: The duration of all audio so far, with what the resamplers hold: up to a second.
+        self._audio_s = 0.0
         #: The error of the latest packet that failed.
         self._failure: Exception | None = None
         self._packed: av.AudioResampler | None = None
@@ -166,18 +169,18 @@ class AvBackend:
     def _zeros_before(self, frame: AudioFrame) -> Iterator[NDArray[np.float32]]:
         """Yield zeros for the time between the audio so far and a frame."""
         rate_hz = self.format.rate_hz
-        gap_s = self._timeline.gap_s(
-            frame.time,
-            lasts_s=frame.samples / frame.sample_rate,
-            audio_s=self._n_frames / rate_hz,
-        )
-        stop = self._n_frames + round(gap_s * rate_hz)
-        if stop == self._n_frames:
+        lasts_s = frame.samples / frame.sample_rate
+        gap_s = self._timeline.gap_s(frame.time, lasts_s=lasts_s, audio_s=self._audio_s)
+        n_missing = round(gap_s * rate_hz)
+        self._audio_s += n_missing / rate_hz
+        if not n_missing:
             return
+        yield from self._counted(self._rest())
+        stop = self._n_frames + n_missing
         # Packets that failed before the first frame are lost; they do not begin late.
         is_late = not self._n_frames and self._failure is None
         kind = HoleKind.LATE_START if is_late else HoleKind.GAP
-        self.holes.append(Hole(self._n_frames, stop, kind))
+        self.holes.add(Hole(self._n_frames, stop, kind))
         if is_late and self.promised and self._stream.duration:
             # The header has the length of the track, which excludes the time before it.
             self.promised += stop
@@ -250,13 +253,15 @@ class AvBackend:
             )
             self._given_layout = Layout(frame.sample_rate, len(frame.layout.channels))
             self._converter = LayoutConverter(self._given_layout, Layout.of(self.format))
+        self._audio_s += frame.samples / frame.sample_rate
         yield from self._through(frame)
 
     def _rest(self) -> Iterator[NDArray[np.float32]]:
-        """Yield the samples that remain in the resamplers."""
+        """Yield the samples that remain in the resamplers, and remove these."""
         if self._packed is not None:
             yield from self._through(None)
             yield self._converter.finish()
+            self._packed, self._given = None, ()
 
     def _through(self, frame: AudioFrame | None) -> Iterator[NDArray[np.float32]]:
         assert self._packed is not None

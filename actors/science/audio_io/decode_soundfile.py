@@ -9,8 +9,9 @@ import soundfile
 from numpy.typing import NDArray
 
 from actors.science.audio_io.containers import Container
+from actors.science.audio_io.holes import Holes
 from actors.science.audio_io.patched_file import BrokenAudio, PatchedFile
-from actors.science.types import AudioFormat, Hole
+from actors.science.types import AudioFormat
 
 #: A length from libsndfile beyond this means that it is unknown.
 _UNKNOWN_FRAMES = 1 << 40
@@ -25,7 +26,7 @@ class SoundFileBackend:
     def __init__(self, source: PatchedFile, container: Container) -> None:
         self._source = source
         #: It has none: the files that libsndfile reads have no times.
-        self.holes: list[Hole] = []
+        self.holes = Holes()
         try:
             self._file = soundfile.SoundFile(source)
         except Exception as error:

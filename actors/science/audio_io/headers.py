@@ -45,7 +45,8 @@ _TRAILING = tuple(
         *("info", "strg", "mark", "regn", "uuid", "free", "chan", "midi", "ovvw"),
     )
 )
-_TRAILING_MARK = re.compile(b"|".join(map(re.escape, _TRAILING)))
+#: A lookahead, since names may overlap.
+_TRAILING_MARK = re.compile(b"(?=" + b"|".join(map(re.escape, _TRAILING)) + b")")
 
 
 class ChunkLayout(NamedTuple):
@@ -224,14 +225,18 @@ def end_of_audio(file: BinaryIO, start: int, file_bytes: int, layout: ChunkLayou
     first = max(start, file_bytes - TAIL_BYTES)
     file.seek(first)
     tail = file.read(file_bytes - first)
-    for found in _TRAILING_MARK.finditer(tail):
-        at, n_chunks = found.start(), 0
-        while _is_trailing(tail, at, layout):
-            _, size = layout.header.unpack_from(tail, at)
-            at, n_chunks = _next_chunk(at, size, layout), n_chunks + 1
-        if n_chunks and at - layout.padded_to < len(tail) <= at:
-            return first + found.start()
-    return file_bytes
+    end = len(tail)
+    # The positions from which chunks reach the end of the file. Marks are visited from the last one
+    # on, so that each chunk is read once: a crafted file may consist of marks.
+    reach_end: set[int] = set()
+    for at in reversed([found.start() for found in _TRAILING_MARK.finditer(tail)]):
+        if not _is_trailing(tail, at, layout):
+            continue
+        _, size = layout.header.unpack_from(tail, at)
+        stop = _next_chunk(at, size, layout)
+        if stop in reach_end or stop - layout.padded_to < end <= stop:
+            reach_end.add(at)
+    return first + min(reach_end, default=end)
 
 
 def _is_trailing(tail: bytes, at: int, layout: ChunkLayout) -> bool:

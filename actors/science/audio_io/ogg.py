@@ -7,17 +7,20 @@ Decoders silently stop at the end of the first one, or at the first with a diffe
 from __future__ import annotations
 
 import re
+from bisect import bisect_right
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from itertools import pairwise
-from typing import BinaryIO, Protocol
+from typing import BinaryIO
 
 import numpy as np
 from numpy.typing import NDArray
 
+from actors.science.audio_io.decoder import Decoder
+from actors.science.audio_io.holes import Holes
 from actors.science.audio_io.layout import Layout, LayoutConverter
 from actors.science.errors import EmptyRecording, RecordingError, Undecodable
-from actors.science.types import AudioFormat, Hole
+from actors.science.types import Hole
 
 #: Maximum number of links: a stream of a day has hundreds, a crafted file could have millions.
 MOST_LINKS = 10_000
@@ -30,22 +33,8 @@ _HEADER_BYTES = 27
 BLOCK_BYTES = 1 << 20
 
 
-class Opened(Protocol):
-    """An opened link, as `decode.Decoder`."""
-
-    format: AudioFormat
-    missing_s: float
-
-    @property
-    def holes(self) -> list[Hole]:
-        """The intervals without audio."""
-
-    def blocks(self) -> Iterator[NDArray[np.float32]]:
-        """Yield the audio [shape=(n, n_channels)]."""
-
-
-#: Opens a link; returns it and a function that closes it. Raises RecordingError.
-OpenLink = Callable[[range], tuple[Opened, Callable[[], None]]]
+#: Opens a link; raises RecordingError.
+OpenLink = Callable[[range], Decoder]
 
 
 def links(file: BinaryIO) -> list[range]:
@@ -107,7 +96,7 @@ class Chain:
     is_lossy = True
 
     def __init__(self, parts: list[range], open_link: OpenLink) -> None:
-        self.holes: list[Hole] = []
+        self.holes = Holes()
         self._parts = iter(parts)
         self._open_link = open_link
         self._bytes = 0
@@ -115,12 +104,10 @@ class Chain:
         self._lost_s = 0.0
         self._n_frames = 0
         self._failure: RecordingError = EmptyRecording()
-        self._close: Callable[[], None] = lambda: None
-        first = self._next()
-        if first is None:
+        self._link = self._next()
+        if self._link is None:
             raise self._failure
-        self._first = first
-        self.format = replace(first.format, n_frames=None)
+        self.format = replace(self._link.format, n_frames=None)
 
     @property
     def promised(self) -> int | None:
@@ -132,39 +119,47 @@ class Chain:
 
     def pieces(self) -> Iterator[NDArray[np.float32]]:
         """Yield the audio of all links."""
-        link: Opened | None = self._first
-        while link is not None:
+        while self._link is not None:
+            link, begin, known_until = self._link, self._n_frames, 0
             converter = LayoutConverter(Layout.of(link.format), Layout.of(self.format))
-            begin, scale = self._n_frames, self.format.rate_hz / link.format.rate_hz
             for block in link.blocks():
+                # Before the block, which may contain them; the converter yields it later.
+                known_until = self._add_holes(link, begin=begin, known_until=known_until)
                 yield self._counted(converter.push(block))
             yield self._counted(converter.finish())
             self._lost_s += link.missing_s
-            self.holes += [
-                replace(
-                    hole,
-                    start=begin + round(hole.start * scale),
-                    stop=begin + round(hole.stop * scale),
-                )
-                for hole in link.holes
-            ]
             self.close()
-            link = self._next()
+            self._link = self._next()
 
     def close(self) -> None:
         """Close the open link."""
-        self._close()
-        self._close = lambda: None
+        if self._link is not None:
+            self._link.close()
+            self._link = None
+
+    def _add_holes(self, link: Decoder, *, begin: int, known_until: int) -> int:
+        """Add the holes of a link that end after ``known_until``; return the end of the last one.
+
+        ``begin`` is the frame of the chain at which the link begins.
+        """
+        given_hz, wanted_hz = link.format.rate_hz, self.format.rate_hz
+        for hole in link.holes[bisect_right(link.holes, known_until, key=lambda each: each.stop) :]:
+            # Rounded outwards, so that a few bad samples are not lost in a lower rate.
+            start = begin + hole.start * wanted_hz // given_hz
+            stop = begin - -hole.stop * wanted_hz // given_hz
+            self.holes.add(Hole(start, stop, hole.kind))
+            known_until = hole.stop
+        return known_until
 
     def _counted(self, piece: NDArray[np.float32]) -> NDArray[np.float32]:
         self._n_frames += len(piece)
         return piece
 
-    def _next(self) -> Opened | None:
+    def _next(self) -> Decoder | None:
         """Open the next link that has audio; None at the end."""
         for part in self._parts:
             try:
-                link, self._close = self._open_link(part)
+                link = self._open_link(part)
             except EmptyRecording:
                 continue
             except RecordingError as error:

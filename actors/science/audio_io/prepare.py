@@ -18,7 +18,8 @@ import soxr
 from numpy.typing import NDArray
 
 from actors.facts.channel_rules import ENERGY_MEAN
-from actors.science.audio_io.decode import Decoder, open_recording
+from actors.science.audio_io.decode import open_recording
+from actors.science.audio_io.decoder import Decoder
 from actors.science.audio_io.downmix import Downmix
 from actors.science.audio_io.spectrogram import Spectrogram
 from actors.science.detection.chunks import RATE_HZ, Grid

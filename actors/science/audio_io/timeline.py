@@ -27,8 +27,8 @@ _LONGEST_GAP_S = 24 * 3600.0
 class Timeline:
     """Compares the time of each frame with the end of the audio so far.
 
-    Slow drift between the times and the number of samples is no gap: only audio after a jump is
-    moved to its time.
+    Slow drift between the times and the number of samples does not count: only audio after a jump
+    is moved to its time.
 
     Parameters
     ----------

@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Self
 
 import numpy as np
 from numpy.typing import NDArray
+
+
+def covered_s(intervals: Iterable[tuple[float, float]]) -> float:
+    """Return the seconds that intervals ``(start_s, end_s)`` cover; overlaps are counted once."""
+    start_s, end_s = np.array([*intervals], dtype=np.float64).reshape(-1, 2).T
+    return Intervals.union(start_s, end_s, duration_s=math.inf).total_s
 
 
 @dataclass(frozen=True, eq=False)

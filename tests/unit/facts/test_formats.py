@@ -9,11 +9,12 @@ import zipfile
 import numpy as np
 import pytest
 
-from actors.facts import formats
+from actors.facts import formats, frames
 from tests.support.shapes import by_ffmpeg
 
 MP3 = by_ffmpeg("mp3", "libmp3lame", 44_100, options={"id3v2_version": "0"})
 AAC = by_ffmpeg("adts", "aac", 44_100)
+LATM = by_ffmpeg("latm", "aac", 44_100)
 
 
 def found(content: bytes) -> str | None:
@@ -96,6 +97,12 @@ def test_a_stream_is_found_behind_other_bytes(n_bytes: int, is_random: bool) -> 
     first = np.random.default_rng(2).bytes(n_bytes) if is_random else bytes(n_bytes)
     assert found(first + MP3) == "mp3"
     assert found(first + AAC) == "aac"
+
+
+@pytest.mark.parametrize("n_bytes", range(1, 6))
+def test_no_frame_is_lost_behind_bytes_that_may_begin_one(n_bytes: int) -> None:
+    for fill, stream, name in ((b"\xff", MP3, "mp3"), (b"\xff", AAC, "aac"), (b"V", LATM, "latm")):
+        assert frames.find(fill * n_bytes + stream, is_whole=False) == (name, n_bytes)
 
 
 def test_the_search_for_a_stream_is_bounded() -> None:

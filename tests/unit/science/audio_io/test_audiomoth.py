@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import io
 import struct
+import time
 
 import numpy as np
 import pytest
 
+from actors.science.audio_io.audiomoth import AudioMothExpander
 from actors.science.audio_io.decode import open_recording
+from actors.science.audio_io.holes import MOST_HOLES
 from actors.science.types import Hole, HoleKind
+from tests.unit.science.audio_io.recorded import Recorded, opened
 
 RATE_HZ = 48_000
 #: Bytes of AudioMoth's header, after which blocks are aligned to 512 bytes of the file.
@@ -79,3 +83,27 @@ def test_a_file_that_is_cut_lacks_only_its_end() -> None:
     _, holes, missing_s = listen(data[: HEADER_BYTES + len(content) - 256 * 500])
     assert [hole.n_frames for hole in holes] == [256_000]
     assert missing_s > 0
+
+
+def test_the_length_in_the_header_is_not_that_of_the_recording() -> None:
+    with open_recording(io.BytesIO(recorded(sound(12) + mark(7)))) as decoder:
+        assert decoder.format.n_frames is None
+    with open_recording(io.BytesIO(recorded(sound(12), comment=b"Recorded by another"))) as decoder:
+        assert decoder.format.n_frames == 12
+
+
+def test_very_many_marks_take_time_in_proportion_and_give_few_holes() -> None:
+    content = np.frombuffer((sound(256) + mark(3)) * 1_000, "<i2")
+    samples = (content / 32_768).astype(np.float32)[:, None]
+    recorded = Recorded(samples, rate_hz=RATE_HZ, repeated=100)
+    decoder = opened(AudioMothExpander(recorded, n_before=0))
+    begun_s = time.process_time()
+    n_frames, n_seen = 0, 0
+    for block in decoder.blocks():
+        n_frames += len(block)
+        n_seen = max(n_seen, len(decoder.holes))
+    assert time.process_time() - begun_s < 30
+    assert n_frames == 100_000 * 4 * 256
+    assert n_seen <= MOST_HOLES
+    assert decoder.holes[0].start == 256
+    assert decoder.holes[-1].stop == n_frames

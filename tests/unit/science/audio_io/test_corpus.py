@@ -40,7 +40,7 @@ def test_a_shape_keeps_the_sound(shape: Shape) -> None:
         assert hole.kind is HoleKind.LATE_START
         begins_s += hole.n_frames / rate_hz
     assert begins_s == pytest.approx(shape.begins_s, abs=0.1)
-    # Energies, since a later beginning is no sound.
+    # Energies, since a later beginning has none.
     levels = [
         overall(each, rate_hz)["lae_db"]
         for each in (samples, shapes.sound(rate_hz, shape.n_channels))

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import io
 import struct
+import time
 
 import numpy as np
 import pytest
 
+from actors.science.audio_io import headers
 from actors.science.audio_io.decode import open_recording
 from actors.science.errors import RecordingError
 from tests.unit.science.sounds import encoded, noise
@@ -104,3 +106,27 @@ def test_only_whole_chunks_at_the_end_are_not_sound() -> None:
     chunk = b"LIST" + struct.pack("<I", 92) + bytes(92)
     assert listen(bytes(data) + chunk + chunk) == (SECONDS, 0)
     assert listen(bytes(data) + chunk + chunk[:-2]) == (SECONDS + 99 / RATE_HZ, 0)
+
+
+@pytest.mark.parametrize("chunk", [b"LIST" + bytes(4), b"LIST", b"LIST" + struct.pack("<I", 8)])
+def test_an_end_that_consists_of_chunks_is_searched_once(chunk: bytes) -> None:
+    """Each chunk used to be followed to the end of the file, from each of the marks."""
+    data = bytearray(encoded(SOUND, rate_hz=RATE_HZ, kind="WAV", subtype="PCM_16"))
+    at = data.find(b"data") + 4
+    data[at : at + 4] = bytes(4)
+    file = io.BytesIO(bytes(data) + chunk * ((1 << 20) // len(chunk)) + b"!")
+    begun_s = time.process_time()
+    headers.wave(file)
+    assert time.process_time() - begun_s < 5
+
+
+def test_the_first_of_several_chunks_at_the_end_is_the_end_of_the_audio() -> None:
+    data = bytearray(encoded(SOUND, rate_hz=RATE_HZ, kind="WAV", subtype="PCM_16"))
+    at = data.find(b"data") + 4
+    data[at : at + 4] = bytes(4)
+    chunks = b"".join(
+        name + struct.pack("<I", size) + bytes(size + size % 2)
+        for name, size in ((b"junk", 0), (b"LIST", 7), (b"guan", 400), (b"bext", 0))
+    )
+    assert listen(bytes(data) + chunks) == (SECONDS, 0)
+    assert listen(bytes(data) + chunks + b"sound!!!") > (SECONDS, 0)

@@ -1,19 +1,20 @@
-"""Holes: samples that are no audio, and the times that a file skips."""
+"""Holes: samples that are not audio, and the times that a file skips."""
 
 from __future__ import annotations
 
 import io
 from functools import partial
+from itertools import pairwise
 
 import numpy as np
 import pytest
 
-from actors.science.audio_io import bad_samples
 from actors.science.audio_io.bad_samples import BadSamples
 from actors.science.audio_io.decode import open_recording
+from actors.science.audio_io.holes import MOST_HOLES, Holes
 from actors.science.errors import NonFiniteSamples
 from actors.science.types import Hole, HoleKind
-from tests.support.shapes import Samples, by_ffmpeg
+from tests.support.shapes import BURST_AMPLITUDE, BURST_S, Samples, by_ffmpeg
 from tests.unit.science.sounds import encoded, noise
 
 RATE_HZ = 16_000
@@ -63,10 +64,15 @@ def test_holes_do_not_depend_on_the_pieces(seed: int) -> None:
         sound[at : at + int(rng.integers(1, 120)), int(rng.integers(0, 2))] = np.nan
 
     def replaced(pieces: list[Samples]) -> tuple[Samples, list[Hole], int]:
-        bad = BadSamples(RATE_HZ)
+        holes = Holes()
+        bad = BadSamples(RATE_HZ, holes)
         given = [bad.push(piece) for piece in pieces if len(piece)]
         held = bad.finish()
-        return np.concatenate([*given, *([] if held is None else [held])]), bad.holes, bad.n_bad
+        return (
+            np.concatenate([*given, *([] if held is None else [held])]),
+            holes.in_order(),
+            bad.n_bad,
+        )
 
     whole = replaced([sound])
     assert len(whole[0]) == len(sound)
@@ -79,15 +85,40 @@ def test_holes_do_not_depend_on_the_pieces(seed: int) -> None:
         assert cut[1:] == whole[1:]
 
 
-def test_the_number_of_holes_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(bad_samples, "MOST_HOLES", 20)
-    bad = BadSamples(RATE_HZ)
-    sound = np.zeros((200_000, 1), dtype=np.float32)
-    sound[::500] = np.nan
-    bad.push(sound)
-    assert 1 <= len(bad.holes) <= 20
-    assert bad.n_bad == 400
-    assert (bad.holes[0].start, bad.holes[-1].stop) == (0, 199_501)
+def test_the_number_of_holes_of_each_kind_is_bounded() -> None:
+    holes, rng = Holes(), np.random.default_rng(0)
+    at, added = 0, []
+    for _ in range(20 * MOST_HOLES):
+        start = at + int(rng.integers(1, 1_000))
+        at = start + int(rng.integers(1, 50))
+        added.append(Hole(start, at, HoleKind(rng.choice([HoleKind.GAP, HoleKind.BAD_SAMPLES]))))
+        holes.add(added[-1])
+    found = holes.in_order()
+    assert MOST_HOLES / 2 < len(found) <= 2 * MOST_HOLES
+    assert (found[0].start, found[-1].stop) == (added[0].start, at)
+    assert all(before.stop <= after.start for before, after in pairwise(found))
+    covered = np.zeros(at, dtype=np.bool_)
+    for hole in found:
+        covered[hole.start : hole.stop] = True
+    assert all(covered[hole.start : hole.stop].all() for hole in added)
+
+
+def test_holes_near_the_others_are_joined_first() -> None:
+    holes = Holes()
+    for second in range(MOST_HOLES // 2 + 1):
+        for start in (1_000 * second, 1_000 * second + 20):
+            holes.add(Hole(start, start + 10, HoleKind.GAP))
+    assert [hole.n_frames for hole in holes.in_order()][:3] == [30, 30, 30]
+    assert len(holes.in_order()) == MOST_HOLES // 2 + 2
+
+
+def test_holes_do_not_overlap_and_are_never_empty() -> None:
+    holes = Holes()
+    for start, stop, kind in ((0, 50, "gap"), (20, 30, "bad_samples"), (40, 90, "bad_samples")):
+        holes.add(Hole(start, stop, HoleKind(kind)))
+    assert [(hole.start, hole.stop) for hole in holes.in_order()] == [(0, 50), (50, 90)]
+    with pytest.raises(ValueError, match="greater"):
+        Hole(333, 333, HoleKind.GAP)
 
 
 def test_a_recording_that_is_mostly_bad_is_refused() -> None:
@@ -126,6 +157,33 @@ def test_one_lost_packet_is_no_gap_but_many_are() -> None:
     make = partial(by_ffmpeg, "matroska", "libopus", 48_000)
     assert listen(make(without=range(10, 12)))[1] == []
     assert listen(make(without=range(10, 60)))[1]
+
+
+def stereo_after_mono(without: range) -> bytes:
+    """Return a stream that changes to two channels, after which it lacks packets of 24 ms."""
+    first = by_ffmpeg("mpegts", "mp2", 48_000)
+    second = by_ffmpeg("mpegts", "mp2", 48_000, n_channels=2, begins_s=3.0, without=without)
+    return first + second
+
+
+def test_after_a_change_of_channels_one_lost_packet_is_no_gap() -> None:
+    """The mix of two channels is a second late, which does not count."""
+    samples, found, _ = listen(stereo_after_mono(range(30, 31)))
+    assert found == []
+    assert len(samples) / 48_000 == pytest.approx(6.0, abs=0.1)
+
+
+def test_after_a_change_of_channels_a_gap_is_where_packets_are_lost() -> None:
+    lost = range(30, 55)
+    samples, [(start, stop, _)], _ = listen(stereo_after_mono(lost))
+    assert start / 48_000 == pytest.approx(3.0 + 0.024 * lost.start, abs=0.05)
+    assert (stop - start) / 48_000 == pytest.approx(0.024 * len(lost), abs=0.05)
+    assert not samples[start:stop].any()
+    assert samples[start - 1_000 : start].any()
+    assert len(samples) / 48_000 == pytest.approx(6.0, abs=0.1)
+    end_s = 3.0 + BURST_S[1]
+    burst = np.flatnonzero(np.abs(samples[:, 0]) > BURST_AMPLITUDE / 3)
+    assert burst[-1] / 48_000 == pytest.approx(end_s, abs=0.05)
 
 
 def test_a_damaged_first_packet_is_lost_rather_than_late() -> None:

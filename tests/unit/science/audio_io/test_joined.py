@@ -12,6 +12,7 @@ from actors.science.audio_io import ogg
 from actors.science.audio_io.decode import open_recording
 from actors.science.errors import RecordingError, Undecodable
 from actors.science.types import AudioFormat
+from tests.unit.science.audio_io.recorded import Recorded, opened
 from tests.unit.science.sounds import encoded, encoded_av, noise
 
 RATE_HZ = 16_000
@@ -152,3 +153,29 @@ def test_a_joined_mp3_may_change_its_channels_and_keeps_its_level(is_stereo_firs
     assert audio.n_channels == (2 if is_stereo_first else 1)
     first, second = np.array_split(samples, 2)
     assert rms(second) == pytest.approx(rms(first), rel=0.03)
+
+
+@pytest.mark.parametrize("n_block", [1_000, 65_536])
+def test_holes_of_links_are_known_when_their_audio_is_given(n_block: int) -> None:
+    """The converter gives audio a second later than it takes it."""
+    other_hz = 48_000
+    first = noise(RATE_HZ * 2)
+    second = noise(other_hz * 5, n_channels=2)
+    second[other_hz] = np.nan
+    second[2 * other_hz : 4 * other_hz : 100] = np.nan
+    links = [Recorded(first, rate_hz=RATE_HZ), Recorded(second, rate_hz=other_hz)]
+    chain = ogg.Chain([range(1), range(1)], lambda _: opened(links.pop(0)))
+    decoder = opened(chain)
+    wanted = [(3.0, 3.0), (4.0, 6.0)]
+    at = 0
+    for block in decoder.blocks(n_block):
+        at += len(block)
+        for begin_s, end_s in wanted:
+            known = [hole for hole in decoder.holes if hole.start / RATE_HZ == begin_s]
+            if begin_s * RATE_HZ < at:
+                assert known
+                assert known[0].stop >= min(at, int(end_s * RATE_HZ) - 50)
+    assert [hole.start for hole in decoder.holes] == [3 * RATE_HZ, 4 * RATE_HZ]
+    assert decoder.holes[0].n_frames == 1
+    assert decoder.holes[1].stop == pytest.approx(6 * RATE_HZ, abs=50)
+    assert at == 7 * RATE_HZ

@@ -1,0 +1,154 @@
+"""A recording that is being decoded, and the interface of the libraries' wrappers."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from actors.science.audio_io.bad_samples import BadSamples
+from actors.science.audio_io.containers import Container
+from actors.science.audio_io.holes import Holes
+from actors.science.audio_io.patched_file import BrokenAudio
+from actors.science.errors import EmptyRecording, NonFiniteSamples
+from actors.science.types import AudioFormat, Hole
+
+#: A recording of which more than this share has to be replaced was not decoded correctly.
+MOST_BAD_SHARE = 0.5
+
+#: Lossy codecs pad both ends of a stream, and containers may or may not count that padding. A
+#: deficit below this is padding.
+LOSSY_TOLERANCE_S = 0.25
+
+#: The same for lossless codecs: a header that is off by a few frames is negligible.
+LOSSLESS_TOLERANCE_S = 0.01
+
+
+class Backend(Protocol):
+    """Interface of the decoding libraries' wrappers."""
+
+    format: AudioFormat
+    is_lossy: bool
+    #: All holes of the audio that was yielded, perhaps with some of the audio that follows. The
+    #: decoder adds those of bad samples.
+    holes: Holes
+
+    @property
+    def promised(self) -> int | None:
+        """The length in frames that the header declares, where it is reliable."""
+
+    def pieces(self) -> Iterator[NDArray[np.float32]]:
+        """Yield audio [shape=(n, n_channels)] in pieces of any length; raise BrokenAudio."""
+
+    def close(self) -> None:
+        """Release the library's memory."""
+
+
+class Decoder:
+    """An opened recording: its format, and its audio, which can be read once.
+
+    Attributes
+    ----------
+    format : AudioFormat
+        The format according to the header.
+    missing_s : float
+        After `blocks` is exhausted: the seconds that the header declares but that are missing from
+        the file, or damaged. 0 if the header declares no length.
+    """
+
+    def __init__(self, backend: Backend, *, container: Container) -> None:
+        self.format = backend.format
+        self.missing_s = 0.0
+        self._backend = backend
+        self._held_share = container.held_share
+        self._pieces = backend.pieces()
+        self._first = self._next_piece(is_first=True)
+        self._n_frames = 0
+        self._bad = BadSamples(self.format.rate_hz, backend.holes)
+
+    @property
+    def holes(self) -> list[Hole]:
+        """The intervals without audio, in order; at least those of the blocks that were yielded."""
+        return self._backend.holes.in_order()
+
+    def blocks(self, n_frames: int = 65_536) -> Iterator[NDArray[np.float32]]:
+        """Yield the audio from its beginning; it can be read once.
+
+        Parameters
+        ----------
+        n_frames
+            Length of a block; the last one may be shorter.
+
+        Yields
+        ------
+        numpy.ndarray [shape=(n, n_channels), dtype=float32]
+            Full scale = 1.0.
+
+        Raises
+        ------
+        NonFiniteSamples
+            If most samples are not finite, or absurdly large. Fewer are holes.
+        """
+        if n_frames < 1:
+            raise ValueError("a block has at least one frame")
+        held: list[NDArray[np.float32]] = []
+        n_held = 0
+        for piece in filter(len, self._checked()):
+            held.append(piece)
+            n_held += len(piece)
+            if n_held < n_frames:
+                continue
+            joined = held[0] if len(held) == 1 else np.concatenate(held)
+            whole = n_held - n_held % n_frames
+            for first in range(0, whole, n_frames):
+                yield joined[first : first + n_frames]
+            held = [joined[whole:]] if whole < n_held else []
+            n_held -= whole
+        if held:
+            yield np.concatenate(held)
+        self.missing_s = self._missing()
+
+    def close(self) -> None:
+        """Release the library's memory."""
+        self._backend.close()
+
+    def _checked(self) -> Iterator[NDArray[np.float32]]:
+        piece: NDArray[np.float32] | None = self._first
+        while piece is not None:
+            self._n_frames += len(piece)
+            yield self._bad.push(piece)
+            piece = self._next_piece()
+        held = self._bad.finish()
+        if held is not None:
+            yield held
+        if self._bad.first_bad is not None and self._bad.n_bad > MOST_BAD_SHARE * self._n_frames:
+            at_s = self._bad.first_bad / self.format.rate_hz
+            raise NonFiniteSamples(
+                "most samples of the recording are not finite numbers or are absurdly large, the"
+                f" first one at {at_s:.3f} s"
+            )
+
+    def _next_piece(self, *, is_first: bool = False) -> NDArray[np.float32] | None:
+        try:
+            for piece in self._pieces:
+                if len(piece):
+                    return piece
+        except BrokenAudio:
+            if is_first:
+                raise
+            # The decoded audio is kept; the rest of the declared length is missing.
+            return None
+        if is_first:
+            raise EmptyRecording
+        return None
+
+    def _missing(self) -> float:
+        got = self._n_frames
+        promised = self._backend.promised or 0
+        if self._held_share is not None:
+            promised = max(promised, round(got / self._held_share)) if self._held_share else 0
+        missing_s = (promised - got) / self.format.rate_hz
+        tolerance_s = LOSSY_TOLERANCE_S if self._backend.is_lossy else LOSSLESS_TOLERANCE_S
+        return missing_s if missing_s > tolerance_s else 0.0
