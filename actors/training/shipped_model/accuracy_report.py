@@ -71,10 +71,12 @@ def write(data: Path, given: Sequence[Sound], by: Conditions, kept_in: Path | No
         " sound: the folds of ESC-10, the authors of everyday recordings. An answer is the type"
         " that sounds longest among the events that are reported; `no type` is silence, or"
         " `unclassified`. The calibration error is the expected one of the confidences of reported"
-        f" events. MP3 and Opus are of libsndfile's compression level {answers.CODEC_LEVEL}.",
+        f" events. MP3, Vorbis and Opus are of libsndfile's compression level"
+        f" {answers.CODEC_LEVEL}; `codecs.py` has AAC and 8 bits.",
         "",
         *_everyday(everyday_noise, by),
         *_false_alarms(data, by),
+        *_steady_noise(by),
     ]
     if kept_in is None:
         lines += [
@@ -168,6 +170,26 @@ def _false_alarms(data: Path, by: Conditions) -> list[str]:
     return [
         f"## False alarms in {len(beds)} recordings of real background",
         *markdown.table(["", "an hour", "of which types"], rows),
+    ]
+
+
+def _steady_noise(by: Conditions) -> list[str]:
+    shipped, rng = classifier.shipped(), np.random.default_rng(base_type_examples.SEED)
+    groups = [group for judges in by.values() if judges is not None for group in judges.heads]
+    sets = _through_codecs(answers.steady_noise(min(groups), rng))
+    rows = []
+    for name, judges in by.items():
+        for codec, beds in sets.items():
+            hourly, types = answers.false_alarms(beds, shipped, judges)
+            shown = ", ".join(f"{each} {n}" for each, n in types.most_common())
+            rows.append([name, codec, f"{hourly:.0f}", shown or "none"])
+    minutes = answers.STEADY_S * len(answers.STEADY) * len(answers.STEADY_DB) / 60
+    return [
+        "## False alarms in steady noise, by codec",
+        "",
+        f"White, pink and brown noise at {', '.join(f'{db:.0f}' for db in answers.STEADY_DB)} dB re"
+        f" full scale: {minutes:.0f} minutes for each codec.",
+        *markdown.table(["", "", "an hour", "of which types"], rows),
     ]
 
 

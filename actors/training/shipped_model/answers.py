@@ -40,6 +40,12 @@ CODEC_LEVEL = 0.5
 
 NOISY_DB = 10.0
 
+#: Steady noise: the exponents of its power spectrum, its levels in dB re full scale, and the length
+#: of each.
+STEADY = {"white": 0.0, "pink": 1.0, "brown": 2.0}
+STEADY_DB = (-60.0, -40.0, -20.0)
+STEADY_S = 240
+
 
 @dataclass(frozen=True, eq=False)
 class Judges:
@@ -184,6 +190,27 @@ def false_alarms(
         wrong.update(name for name in found if name not in allowed)
     hours = sum(bed.samples.size for bed in beds) / RATE_HZ / 3_600
     return wrong.total() / hours, wrong
+
+
+def steady_noise(group: str, rng: np.random.Generator) -> list[Sound]:
+    """Make noise in which nothing happens, judged as a sound of ``group``."""
+    n_samples = STEADY_S * RATE_HZ
+    found = []
+    for name, exponent in STEADY.items():
+        spectrum = np.fft.rfft(rng.standard_normal(n_samples))
+        spectrum[1:] *= np.arange(1, spectrum.size) ** (-exponent / 2)
+        spectrum[0] = 0.0
+        noise = np.fft.irfft(spectrum, n_samples)
+        found += [
+            Sound(
+                f"{name}, {level_db:.0f} dB",
+                (),
+                group,
+                np.asarray(10 ** (level_db / 20) * noise / noise.std(), dtype=np.float32),
+            )
+            for level_db in STEADY_DB
+        ]
+    return found
 
 
 def soundscapes(
