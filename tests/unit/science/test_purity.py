@@ -14,6 +14,7 @@ BELOW = (
     "actors.facts.frames",
     "actors.facts.noise_types",
     "actors.facts.rounding",
+    "actors.facts.third_octaves",
     "actors.science",
 )
 
