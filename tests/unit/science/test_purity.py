@@ -10,6 +10,7 @@ import actors.science
 FORBIDDEN = {"dramatiq", "sqlalchemy", "falcon", "db", "services", "pickle", "logging", "os"}
 #: Modules of the other actors that it may import: lower-level tables that the API reads, too.
 BELOW = (
+    "actors.facts.channel_rules",
     "actors.facts.formats",
     "actors.facts.frames",
     "actors.facts.noise_types",
