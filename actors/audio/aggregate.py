@@ -181,6 +181,7 @@ def _merge(
         levels=levels,
         thresholds=session.thresholds,
         opinion=opinion,
+        holes=pcm.holes_of(session),
     )
     # Lost spans are missing from the answer, not unclassified.
     lost = [_times(span, grid) for span in spans if span.scores is None]

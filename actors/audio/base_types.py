@@ -52,7 +52,7 @@ def opinion_of(
         return None
     tagger = runtime.tagger_for(model)
     if tagger is not None and session.backbone_sha256 in (None, _sha256(tagger)):
-        read, n_samples = pcm.wide_reader(runtime.blobs, session, lease)
+        read, n_samples = pcm.wide_reader(runtime.blobs, session, lease, with_filled_holes=True)
         return SecondOpinion(tagger, read, n_samples)
     with runtime.store.transaction() as tx:
         waited_s = session_queries.waited_for_backbone_s(tx, session.id)

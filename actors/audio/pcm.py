@@ -9,8 +9,11 @@ from numpy.typing import NDArray
 
 from actors.execution.lease import Lease
 from actors.science.audio_io.prepare import PCM_BYTES, pcm_to_float
-from actors.science.detection import inference
+from actors.science.detection import filling, inference
 from actors.science.detection.chunks import RATE_HZ, Grid
+from actors.science.detection.holes import Interval
+from actors.science.detection.tagging.backbone import RATE_HZ as WIDE_RATE_HZ
+from actors.science.summaries.intervals import Intervals
 from db.blobs.blob_store import Blobs
 from db.tables.sessions import AudioSession
 
@@ -24,29 +27,55 @@ def grid_of(session: AudioSession) -> Grid:
     return Grid(session.n_samples, lead=session.grid_lead)
 
 
-def reader(blobs: Blobs, session: AudioSession, lease: Lease) -> inference.Read:
-    """Return a reader of the session's samples at 16 kHz, padded with silence at both ends.
+def holes_of(session: AudioSession) -> list[Interval]:
+    """Return the intervals of a session in which nothing is recorded, in order and apart."""
+    assert session.duration_s is not None
+    holes = session.holes or ()
+    found = Intervals.union(
+        np.array([hole["start_s"] for hole in holes]),
+        np.array([hole["end_s"] for hole in holes]),
+        duration_s=session.duration_s,
+    )
+    return list(zip(found.start_s.tolist(), found.end_s.tolist(), strict=True))
 
-    Each read checks the claim first, as the audio is read piece by piece.
+
+def reader(blobs: Blobs, session: AudioSession, lease: Lease) -> inference.Read:
+    """Return a reader of the session's samples at 16 kHz, for detection: with its holes filled.
+
+    The samples are padded with silence at both ends. Each read checks the claim first, as the audio
+    is read piece by piece.
     """
-    assert session.pcm_key
     assert session.n_samples
-    return _reader(blobs, session.pcm_key, session.n_samples, lease)
+    read = _narrow(blobs, session, lease)
+    return filling.filled(read, holes_of(session), n_samples=session.n_samples, rate_hz=RATE_HZ)
 
 
 def blocks(blobs: Blobs, session: AudioSession, lease: Lease) -> Iterator[NDArray[np.float32]]:
-    """Yield the samples of a session at 16 kHz, piece by piece."""
+    """Yield the samples of a session at 16 kHz as they are stored, piece by piece."""
     assert session.n_samples
-    read = reader(blobs, session, lease)
+    read = _narrow(blobs, session, lease)
     for start in range(0, session.n_samples, BLOCK):
         yield read(start, min(start + BLOCK, session.n_samples))
 
 
-def wide_reader(blobs: Blobs, session: AudioSession, lease: Lease) -> tuple[inference.Read, int]:
-    """Return a reader, as `reader`, of the session's samples at 32 kHz, and their number."""
+def wide_reader(
+    blobs: Blobs, session: AudioSession, lease: Lease, *, with_filled_holes: bool
+) -> tuple[inference.Read, int]:
+    """Return a reader of the session's samples at 32 kHz, and their number.
+
+    Otherwise as `reader`; without filled holes as they are stored.
+    """
     assert session.wide_pcm_key
     n_samples = blobs.size(session.wide_pcm_key) // PCM_BYTES
-    return _reader(blobs, session.wide_pcm_key, n_samples, lease), n_samples
+    read = _reader(blobs, session.wide_pcm_key, n_samples, lease)
+    holes = holes_of(session) if with_filled_holes else []
+    return filling.filled(read, holes, n_samples=n_samples, rate_hz=WIDE_RATE_HZ), n_samples
+
+
+def _narrow(blobs: Blobs, session: AudioSession, lease: Lease) -> inference.Read:
+    assert session.pcm_key
+    assert session.n_samples
+    return _reader(blobs, session.pcm_key, session.n_samples, lease)
 
 
 def _reader(blobs: Blobs, key: str, n_samples: int, lease: Lease) -> inference.Read:

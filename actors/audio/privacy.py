@@ -131,7 +131,7 @@ def _speech(
     tell: Callable[[float], None],
 ) -> speech.Intervals:
     assert runtime.tagger is not None
-    read, n_samples = pcm.wide_reader(runtime.blobs, session, lease)
+    read, n_samples = pcm.wide_reader(runtime.blobs, session, lease, with_filled_holes=False)
     found = speech.find(
         runtime.tagger.backbone,
         read,

@@ -109,11 +109,17 @@ def _extend_until_release(cores: Sequence[Segment], sounds: NDArray[np.float32])
     return found
 
 
-def quiet_windows(segments: Sequence[Segment], *, n_steps: int) -> list[Segment]:
-    """Divide the gaps between segments into windows of equal length; short gaps are left out."""
+def quiet_windows(segments: Sequence[Segment], *, is_lost: NDArray[np.bool_]) -> list[Segment]:
+    """Divide the gaps between segments into windows of equal length; short gaps are left out.
+
+    So are the frames that ``is_lost`` marks [shape=(n_steps,)].
+    """
+    is_quiet = ~is_lost
+    for each in segments:
+        is_quiet[each.first : each.stop] = False
     found: list[Segment] = []
-    bounds = [0, *(step for each in segments for step in (each.first, each.stop)), n_steps]
-    for first, stop in zip(bounds[::2], bounds[1::2], strict=True):
+    edges_of_gaps = np.flatnonzero(np.diff(np.concatenate([[False], is_quiet, [False]])))
+    for first, stop in edges_of_gaps.reshape(-1, 2).tolist():
         if (stop - first) * STEP_S < STEADY_S:
             continue
         n_windows = max(1, round((stop - first) * STEP_S / STEADY_WINDOW_S))

@@ -29,6 +29,7 @@ from actors.science.detection.chunks import (
 from actors.science.detection.classifier import Classifier
 from actors.science.detection.decoding import find_segments
 from actors.science.detection.ensemble import Array
+from actors.science.detection.holes import Interval
 from actors.science.detection.second_opinion import SecondOpinion
 from actors.science.detection.segment_views import MARGIN, VIEWS, chunks_of
 from actors.science.levels.levels import LevelHistory
@@ -155,12 +156,14 @@ def find_events(
     levels: LevelHistory,
     thresholds: Mapping[str, float] | None = None,
     opinion: SecondOpinion | None = None,
+    holes: Sequence[Interval] = (),
 ) -> list[Event]:
     """Detect the events of a recording from its framewise scores on its grid.
 
     ``thresholds`` are minimum confidences by noise type that override the model's own. Detections
     below them are dropped, and do not become unclassified instead. With an ``opinion``, events may
     have all base types and their groups, and steady sound is classified, too.
+    Nothing is detected in ``holes``, which ``read`` and the ``opinion`` return filled.
     """
     asked = thresholds or {}
     least = naming.least_of(model, with_base_types=opinion is not None)
@@ -175,6 +178,7 @@ def find_events(
         blur_s=blur_s(model),
         lead_s=grid.lead_s,
         classify_steady=classify_steady,
+        holes=holes,
     )
     return [event for event in found if event.confidence >= asked.get(event.noise_type, 0.0)]
 

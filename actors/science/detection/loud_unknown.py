@@ -8,6 +8,7 @@ of half a minute is background.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -15,6 +16,7 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from actors.science.detection.chunks import STEP_S
+from actors.science.detection.holes import Interval, frames_within
 from actors.science.levels.levels import LevelHistory
 
 #: Hysteresis in dB above the background: an interval reaches the first, and stays above the second.
@@ -49,12 +51,15 @@ class LoudInterval:
     share: float
 
 
-def find(levels: LevelHistory, *, lead_s: float = 0.0) -> list[LoudInterval]:
+def find(
+    levels: LevelHistory, *, lead_s: float = 0.0, holes: Sequence[Interval] = ()
+) -> list[LoudInterval]:
     """Return the loud intervals by start; the recording's grid begins ``lead_s`` before it."""
     if not levels.mean_square.size:
         return []
-    loudness_db = level_db(levels, lead_s=lead_s)
-    above_db = loudness_db - background_db(loudness_db)
+    loudness_db, quiet_db = contrast(levels, lead_s=lead_s, holes=holes)
+    above_db = loudness_db - quiet_db
+    above_db[frames_within(holes, n_steps=above_db.size, lead_s=lead_s)] = 0.0
     n_gap = round(LONGEST_GAP_S / STEP_S)
     padded = np.pad(above_db >= HOLD_DB, n_gap)
     holds = ndimage.binary_closing(padded, structure=np.ones(n_gap, dtype=bool))[n_gap:-n_gap]
@@ -64,6 +69,24 @@ def find(levels: LevelHistory, *, lead_s: float = 0.0) -> list[LoudInterval]:
         for steps in runs
         if above_db[steps].max() >= TRIGGER_DB and (steps.stop - steps.start) * STEP_S >= SHORTEST_S
     ]
+
+
+def contrast(
+    levels: LevelHistory, *, lead_s: float, holes: Sequence[Interval]
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Return the level and the background level of every frame, in dB re full scale.
+
+    The background is that of the time outside of holes; both are interpolated in these.
+    """
+    loudness_db = level_db(levels, lead_s=lead_s)
+    [recorded] = np.nonzero(~frames_within(holes, n_steps=loudness_db.size, lead_s=lead_s))
+    if recorded.size in (0, loudness_db.size):
+        return loudness_db, background_db(loudness_db)
+    steps, outside_db = np.arange(loudness_db.size), loudness_db[recorded]
+    return (
+        np.interp(steps, recorded, outside_db),
+        np.interp(steps, recorded, background_db(outside_db)),
+    )
 
 
 def level_db(levels: LevelHistory, *, lead_s: float = 0.0) -> NDArray[np.float64]:

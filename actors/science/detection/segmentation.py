@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from actors.science.detection import loud_unknown
 from actors.science.detection.chunks import STEP_S
 from actors.science.detection.decoding import Scores, Segment, find_segments, quiet_windows
+from actors.science.detection.holes import Interval, frames_within, outside
 from actors.science.levels.indications import is_overloaded
 from actors.science.levels.levels import LevelHistory
 from actors.science.types import BACKGROUND, UNCLASSIFIED, Event, TypeProbability
@@ -25,6 +26,9 @@ THRESHOLD = 0.35
 
 #: Events of one type closer than this are joined, such as the barks of a dog.
 LONGEST_GAP_S = 0.5
+
+#: Holes of this length divide events: the frames wholly in one last `LONGEST_GAP_S` or more.
+LONG_HOLE_S = LONGEST_GAP_S + STEP_S
 
 #: Shorter events are dropped.
 SHORTEST_S = 0.2
@@ -100,6 +104,7 @@ def merge(
     blur_s: float,
     lead_s: float = 0.0,
     classify_steady: ClassifySegment | None = None,
+    holes: Sequence[Interval] = (),
 ) -> list[Event]:
     """Turn the framewise scores of a whole recording into events.
 
@@ -119,6 +124,9 @@ def merge(
         Time from the start of the scores' grid to that of the recording.
     classify_steady
         Classifies a window without segments; without it such windows have no events.
+    holes
+        Where nothing is recorded, in order and apart from each other. The scores are of filled
+        holes. No event begins or ends in one; those of `LONG_HOLE_S` or more divide events.
 
     Returns
     -------
@@ -134,22 +142,27 @@ def merge(
     """
     if scores.ndim != 2 or scores.shape[1] != len(classes):
         raise ValueError("there is a column of scores for each class")
+    is_lost = frames_within(holes, n_steps=len(scores), lead_s=lead_s, least_s=LONG_HOLE_S)
+    if is_lost.any():
+        scores = np.where(is_lost[:, None], np.array(classes) == BACKGROUND, scores)
     segments = find_segments(scores, classes=classes)
     classified = [(each, classify(each.first, each.stop)) for each in segments]
     if classify_steady is not None:
-        quiet = quiet_windows(segments, n_steps=len(scores))
+        quiet = quiet_windows(segments, is_lost=is_lost)
         classified += [(each, classify_steady(each.first, each.stop)) for each in quiet]
     named = [event for segment, found in classified for event in _events(segment, found)]
-    edges = _Edges(levels, blur_s=blur_s, lead_s=lead_s)
+    edges = _Edges(levels, blur_s=blur_s, lead_s=lead_s, holes=holes)
     joined = (_moved(edges.refined(event), -lead_s) for event in _joined(named))
-    lasting = (event for event in _measured(joined, levels) if _lasts(event))
+    lasting = (event for event in _measured(joined, levels, holes) if _lasts(event))
     audible = [event for event in lasting if _is_audible(event)]
     unnamed = [
         _moved(_event(segment, TypeProbability(UNCLASSIFIED, 0.0), found.candidates), -lead_s)
         for segment, found in classified
         if not found.answers
     ]
-    loud = _unexplained(loud_unknown.find(levels, lead_s=lead_s), audible, unnamed, levels)
+    loud = _unexplained(
+        loud_unknown.find(levels, lead_s=lead_s, holes=holes), audible, unnamed, levels, holes
+    )
     return sorted([*audible, *loud], key=lambda event: (event.start_s, -event.confidence))
 
 
@@ -204,10 +217,13 @@ class _Edges:
     Times are relative to the start of the grid.
     """
 
-    def __init__(self, levels: LevelHistory, *, blur_s: float, lead_s: float) -> None:
+    def __init__(
+        self, levels: LevelHistory, *, blur_s: float, lead_s: float, holes: Sequence[Interval]
+    ) -> None:
         self._most = round(blur_s / STEP_S)
-        self._level_db = loud_unknown.level_db(levels, lead_s=lead_s)
-        self._background_db = loud_unknown.background_db(self._level_db)
+        self._level_db, self._background_db = loud_unknown.contrast(
+            levels, lead_s=lead_s, holes=holes
+        )
 
     def refined(self, event: Event) -> Event:
         """Trim background from both ends of an event.
@@ -235,9 +251,11 @@ class _Edges:
         )
 
 
-def _measured(found: Iterable[Event], levels: LevelHistory) -> Iterable[Event]:
-    """Add levels to events, and clip them to the end of the recording."""
-    for event in found:
+def _measured(
+    found: Iterable[Event], levels: LevelHistory, holes: Sequence[Interval]
+) -> Iterable[Event]:
+    """Add levels to events, and clip them to holes and to the end of the recording."""
+    for event in (outside(each, holes) for each in found):
         end_s = min(event.end_s, levels.duration_s)
         if end_s > event.start_s:
             yield replace(
@@ -262,6 +280,7 @@ def _unexplained(
     heard: Sequence[Event],
     unnamed: Sequence[Event],
     levels: LevelHistory,
+    holes: Sequence[Interval],
 ) -> Iterable[Event]:
     """Return loud intervals that no event overlaps, with candidates from overlapping segments."""
     for interval in loud:
@@ -282,6 +301,7 @@ def _unexplained(
                 )
             ],
             levels,
+            holes,
         )
 
 

@@ -2,20 +2,41 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+from typing import cast
+
 import msgspec
 import numpy as np
 import pytest
 from sqlalchemy import text
 
+from actors.audio import pcm
+from actors.execution.lease import Lease
 from actors.execution.runtime import Runtime
+from actors.science.detection.chunks import RATE_HZ as PCM_HZ
+from actors.science.detection.tagging.backbone import BackboneNetwork
+from actors.science.detection.tagging.tagger import Tagger
 from db.tables.documents.sessions import Levels
-from tests.support import recordings
-from tests.support.pipeline import add, detections_of, run_to_the_end, summary_of
+from tests.support import recordings, weights
+from tests.support.pipeline import (
+    add,
+    detections_of,
+    run_to_the_end,
+    session,
+    split,
+    summary_of,
+)
 from tests.support.shapes import by_ffmpeg
 
 pytestmark = pytest.mark.integration
 
 RATE_HZ = recordings.RATE_HZ
+
+#: A backbone with random weights.
+TAGGER = Tagger(
+    BackboneNetwork.from_bytes(weights.file_of(weights.random_state(width=0.4))),
+    weights.random_head("1" * 64),
+)
 
 
 def test_bad_samples_are_missing_and_the_rest_is_analysed(runtime: Runtime) -> None:
@@ -42,6 +63,43 @@ def test_bad_samples_are_missing_and_the_rest_is_analysed(runtime: Runtime) -> N
     assert silent == [3]
     with runtime.store.transaction() as tx:
         assert detections_of(tx, done.id)
+
+
+@pytest.mark.parametrize("seconds", [(8, 20), (0, 5), (12, 13)])
+def test_steady_noise_has_no_events_around_a_hole(
+    runtime: Runtime, seconds: tuple[int, int]
+) -> None:
+    start, stop = (second * RATE_HZ for second in seconds)
+    noise = 0.003 * np.random.default_rng(5).normal(size=30 * RATE_HZ).astype(np.float32)
+    noise[start:stop] = np.nan
+    session_id = add(runtime, recordings.encode(noise, container="WAV", subtype="FLOAT"))
+    done = run_to_the_end(runtime, session_id)
+    assert done.state == "partial"
+    with runtime.store.transaction() as tx:
+        assert detections_of(tx, session_id) == []
+
+
+def test_only_detection_reads_holes_filled(runtime: Runtime) -> None:
+    runtime.loaded_tagger = (TAGGER, "as the test has it")
+    sound = recordings.demo().copy()
+    sound[3 * RATE_HZ : 6 * RATE_HZ] = np.nan
+    session_id = split(runtime, recordings.encode(sound, container="WAV", subtype="FLOAT"))
+    row = session(runtime, session_id)
+    lease = cast(Lease, SimpleNamespace(check=lambda: None))
+    stored = np.concatenate(list(pcm.blocks(runtime.blobs, row, lease)))
+    hole = slice(int(3.1 * PCM_HZ), int(5.9 * PCM_HZ))
+    assert not stored[hole].any()
+    assert pcm.reader(runtime.blobs, row, lease)(0, stored.size)[hole].any()
+    for with_filled_holes in (False, True):
+        read, n_samples = pcm.wide_reader(
+            runtime.blobs, row, lease, with_filled_holes=with_filled_holes
+        )
+        assert read(0, n_samples)[2 * hole.start : 2 * hole.stop].any() == with_filled_holes
+    assert run_to_the_end(runtime, session_id).state == "partial"
+    with runtime.store.transaction() as tx:
+        times = [(event.start_s, event.end_s) for event in detections_of(tx, session_id)]
+    assert times
+    assert all(end_s <= 3.0 or start_s >= 6.0 for start_s, end_s in times)
 
 
 def test_mostly_bad_samples_fail_without_a_retry(runtime: Runtime) -> None:
