@@ -77,7 +77,7 @@ class LevelMeter:
             _Channel(rate_hz=rate_hz, third_octaves=third_octaves and index in self._used)
             for index in range(n_channels)
         ]
-        #: The A-weighted block of each channel, and the sums of products of any two.
+        #: The A-weighted block of each channel, and the sums of products of any two, if there are.
         self._weighted = np.zeros((n_channels, n_frames), dtype=np.float32)
         self._products = np.zeros((n_channels, n_channels))
         self._times = TimeWeighting(rate_hz=rate_hz, n_frames=n_frames)
@@ -171,7 +171,10 @@ class LevelMeter:
 
     def _by_channel(self) -> list[ChannelTotals]:
         n_frames = max(self._n_recorded, 1)
-        found = channels.states(self._products, n_frames=n_frames)
+        products = self._products
+        if len(self._channels) == 1:
+            products = np.array([[self._channels[0].a_energy]])
+        found = channels.states(products, n_frames=n_frames)
         return [
             ChannelTotals(
                 a_mean_square=channel.a_energy / n_frames,
@@ -187,23 +190,28 @@ class LevelMeter:
     def _measure(self, block: NDArray[np.float32]) -> None:
         holes = _holes_in(self.holes, self._n_frames, len(block)) if self.holes else []
         starts = self._steps[self._steps < len(block)]
-        squares = np.zeros(len(block))
+        squares: NDArray[np.float64] | None = None
         peaks = []
         for index, channel in enumerate(self._channels):
             weighted, of_channel = channel.measure(block[:, index], starts, holes)
-            self._weighted[index, : len(block)] = weighted
+            if len(self._channels) > 1:
+                self._weighted[index, : len(block)] = weighted
             if index in self._used:
-                squares += np.multiply(weighted, weighted, out=weighted)
+                weighted *= weighted
+                squares = weighted if squares is None else np.add(squares, weighted, out=squares)
                 peaks.append(of_channel)
-        rows = self._weighted[:, : len(block)]
-        self._products += rows @ rows.T
-        squares /= len(self._used)
+        assert squares is not None
+        if len(self._channels) > 1:
+            rows = self._weighted[:, : len(block)]
+            self._products += rows @ rows.T
+            squares /= len(self._used)
         self._keep_peaks(peaks)
-        lengths = np.diff(
-            recorded.frames_until(np.append(starts, len(block)), recorded.bounds_of(holes))
-        )
+        bounds = np.append(starts, len(block))
+        if holes:
+            bounds = recorded.frames_until(bounds, recorded.bounds_of(holes))
+        lengths = np.diff(bounds)
         self._n_recorded += round(lengths.sum())
-        mean_squares = np.add.reduceat(squares, starts) / np.maximum(lengths, 1.0)
+        mean_squares = np.add.reduceat(squares, starts) / np.maximum(lengths, 1)
         self._mean_squares += mean_squares.astype(np.float32).tobytes()
         fast, slow = self._times.push(squares, starts, holes)
         self._fast_maxima += fast.astype(np.float32).tobytes()
@@ -254,9 +262,11 @@ class _Channel:
     def __init__(self, *, rate_hz: int, third_octaves: bool) -> None:
         self._rate_hz = rate_hz
         self._c_sections = weighting.c_weighting(rate_hz)
-        self._a_section = weighting.a_from_c(rate_hz)
+        # `lfilter` costs less per call than `sosfilt` with a single section.
+        [section] = weighting.a_from_c(rate_hz)
+        self._a_section = section[:3], section[3:]
         self._c_state = np.zeros((len(self._c_sections), 2))
-        self._a_state = np.zeros((len(self._a_section), 2))
+        self._a_state = np.zeros(2)
         # Whether the filters run; not before the first samples, and the first after a hole.
         self._is_begun = False
         self._n_step = max(rate_hz // STEPS_PER_S, 1)
@@ -326,7 +336,7 @@ class _Channel:
             if past.size:
                 self._filtered(past)
         c_weighted, self._c_state = signal.sosfilt(self._c_sections, flat, zi=self._c_state)
-        a_weighted, self._a_state = signal.sosfilt(self._a_section, c_weighted, zi=self._a_state)
+        a_weighted, self._a_state = signal.lfilter(*self._a_section, c_weighted, zi=self._a_state)
         settled(self._c_state)
         settled(self._a_state)
         return c_weighted, a_weighted

@@ -32,6 +32,14 @@ _N_CLASSES = 200
 #: Widths of the band around the ceiling in classes: from that of a lossy codec to the exact value.
 _BANDS = (80, 40, 16, 6, 2)
 
+#: Of each width, the bands that begin above `OF_GREATEST`, of which the next one is compared: their
+#: first classes, those behind them, and those behind the next [shape=(n_widths, n_bands)].
+_WIDTHS = np.array(_BANDS)[:, None]
+_STARTS = np.arange(round((1 - OF_GREATEST) / _CLASS))
+_IS_BAND = _STARTS + 2 * _WIDTHS < _N_CLASSES
+_FIRST = np.where(_IS_BAND, _STARTS, 0)
+_BEHIND, _BEHIND_NEXT = _FIRST + _WIDTHS, _FIRST + 2 * _WIDTHS
+
 #: Least ratio of the number of samples in the band to that in the band below. The ratio is 2.41 for
 #: sines, 1 / (sqrt(2) - 1) whatever the width, and about 0.5 for noise.
 LEAST_RATIO = 2.8
@@ -112,7 +120,8 @@ class OverloadMeter:
             samples = np.ascontiguousarray(block[:, index])
             for polarity in polarities:
                 at = _cut_off(samples, polarity)
-                overloaded[np.searchsorted(starts, at, side="right") - 1] = True
+                if at.size:
+                    overloaded[np.searchsorted(starts, at, side="right") - 1] = True
         return overloaded
 
 
@@ -227,21 +236,17 @@ def _piled_up(top: _Top, known: float | None) -> Indices:
     depth = ((1 - top.values / np.float32(top.greatest)) * np.float32(1 / _CLASS)).astype(np.intp)
     until = np.zeros(_N_CLASSES + 1, dtype=np.intp)
     np.cumsum(np.bincount(depth, minlength=_N_CLASSES)[:_N_CLASSES], out=until[1:])
-    n_deepest = round((1 - OF_GREATEST) / _CLASS)
-    for width in _BANDS:
-        n_first = min(_N_CLASSES - 2 * width, n_deepest)
-        n_above, n_until = until[:n_first], until[width : width + n_first]
-        n_in = n_until - n_above
-        is_piled = n_in >= LEAST_RATIO * (until[2 * width : 2 * width + n_first] - n_until)
-        is_piled &= n_above <= _OVERSHOOT * n_in
-        is_piled &= n_in >= n_least
-        best = int(np.argmax(n_in * is_piled))
-        if not is_piled[best]:
-            continue
+    n_above, n_until, n_below = until[_FIRST], until[_BEHIND], until[_BEHIND_NEXT]
+    n_in = n_until - n_above
+    is_piled = _IS_BAND & (n_in >= LEAST_RATIO * (n_below - n_until))
+    is_piled &= (n_above <= _OVERSHOOT * n_in) & (n_in >= n_least)
+    for band in np.flatnonzero(is_piled.any(axis=1)).tolist():
+        width = _BANDS[band]
+        best = int(np.argmax(n_in[band] * is_piled[band]))
         low = top.greatest * (1 - (best + width) * _CLASS)
         ceiling = low + 0.5 * width * _CLASS * top.greatest
         is_known = known is not None and abs(ceiling / known - 1) < _KNOWN_WITHIN
-        n_best = int(n_in[best])
+        n_best = int(n_in[band, best])
         if n_best < LEAST_SAMPLES and not is_known:
             continue
         n_crests = top.crests(low)

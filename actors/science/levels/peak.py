@@ -53,20 +53,12 @@ class PeakMeter:
         these.
         """
         bounds = np.append(starts, samples.size)
-        found = []
         if self._held is not None:
-            # The steps on either side of the seam are interpolated across it.
-            seam = np.concatenate([self._held, samples[: bounds[1] + _REACH]])
-            bounds += self._held.size
-            found.append(_peaks(seam, np.array([self._start, *bounds[: min(starts.size, 2)]])))
-            if starts.size == 1:
-                samples = seam
-            else:
-                bounds = bounds[1:] - self._held.size
-        found.append(_peaks(samples, bounds[:-1]))
+            bounds = np.append(self._start, bounds + self._held.size)
+            samples = np.concatenate([self._held, samples])
         first = max(int(bounds[-2]) - _REACH, 0)
         self._held, self._start = samples[first:].copy(), int(bounds[-2]) - first
-        return np.concatenate(found)
+        return _peaks(samples, bounds[:-1])
 
     def finish(self) -> NDArray[np.float64]:
         """Return the peak of the step that was held back, if there are any samples."""

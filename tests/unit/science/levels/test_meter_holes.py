@@ -69,7 +69,7 @@ def test_holes_count_in_no_average_and_no_distribution(
     for name, level_db in totals.overall_db(0.0).items():
         if name in ("laeq_db", "lceq_db", "lzeq_db", "lafmin_db"):
             assert level_db == pytest.approx(wanted.overall_db(0.0)[name], abs=0.3), name
-    # An edge is no click.
+    # Edges do not click.
     assert totals.c_peak <= 1.1 * wanted.c_peak
     for name, level_db in totals.percentiles_db(0.0).items():
         assert level_db == pytest.approx(wanted.percentiles_db(0.0)[name], abs=0.3), name

@@ -105,7 +105,7 @@ def test_noise_is_as_loud_at_its_start_as_later(rate_hz: int) -> None:
 
 @given(seed=st.integers(0, 1_000), n_samples=st.integers(0, 900), silent=st.booleans())
 def test_the_sound_before_is_bounded(seed: int, n_samples: int, silent: bool) -> None:
-    """It is no louder than what follows, and before silence it is silence."""
+    """It is not much louder than the sound after it, and before silence it is silence."""
     rng = np.random.default_rng(seed)
     samples = rng.normal(0, 0.1, n_samples) * rng.choice([1.0, 1e-9, 0.0])
     samples[: 2 * priming.ORDER if silent else 0] = 0.0
