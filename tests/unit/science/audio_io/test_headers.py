@@ -104,3 +104,13 @@ def test_only_whole_chunks_at_the_end_are_not_sound() -> None:
     chunk = b"LIST" + struct.pack("<I", 92) + bytes(92)
     assert listen(bytes(data) + chunk + chunk) == (SECONDS, 0)
     assert listen(bytes(data) + chunk + chunk[:-2]) == (SECONDS + 99 / RATE_HZ, 0)
+
+
+@pytest.mark.parametrize("is_cut", [True, False])
+def test_audio_in_a_second_data_chunk_is_missing(is_cut: bool) -> None:
+    """Decoders only read the first one."""
+    data = encoded(SOUND, rate_hz=RATE_HZ, kind="WAV")
+    twice = data + data[data.index(b"data") :]
+    held_s, missing_s = listen(twice[:-RATE_HZ] if is_cut else twice)
+    assert held_s == pytest.approx(SECONDS)
+    assert missing_s == pytest.approx(SECONDS - 0.5 if is_cut else SECONDS, abs=0.01)
