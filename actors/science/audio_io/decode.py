@@ -2,21 +2,22 @@
 
 WAVE, AIFF, CAF, AU, FLAC and Ogg Vorbis are read by libsndfile; all others, and anything that
 libsndfile cannot open, by FFmpeg. (libsndfile stops at the length that it estimates from the
-first frame of an MP3 file, and silently loses half of a file that was joined from two.) Chained Ogg
-files are first split, by `ogg`. File names are never passed to the libraries, and their messages
+first frame of an MP3 file, and silently loses half of a file that was joined from two.) Joined
+files are first split, by `joined`. File names are never passed to the libraries, and their messages
 are never passed on: both libraries quote paths.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
 from typing import BinaryIO, cast
 
-from actors.science.audio_io import audiomoth, containers, ogg
+from actors.science.audio_io import audiomoth, containers, joined, ogg
 from actors.science.audio_io.containers import Container
 from actors.science.audio_io.decode_av import AvBackend
+from actors.science.audio_io.decode_continued import ContinuedBackend
 from actors.science.audio_io.decode_soundfile import SoundFileBackend
 from actors.science.audio_io.decoder import Backend, Decoder
 from actors.science.audio_io.patched_file import BrokenAudio, PatchedFile
@@ -30,7 +31,9 @@ MIN_RATE_HZ, MAX_RATE_HZ = 4_000, 768_000
 MAX_CHANNELS = 64
 
 #: Containers and codecs that libsndfile reads well.
-_LIBSNDFILE_CONTAINERS = frozenset({"wav", "rf64", "w64", "aiff", "caf", "au", "flac", "nist"})
+_LIBSNDFILE_CONTAINERS = frozenset({"wav", "rf64", "w64", "aiff", "au", "nist"})
+#: The same, but libsndfile ends at damage that FFmpeg leaves out.
+_CONTINUED_CONTAINERS = frozenset({"caf", "flac"})
 _LIBSNDFILE_OGG_CODECS = frozenset({"vorbis", "flac"})
 
 
@@ -56,7 +59,7 @@ def open_recording(file: BinaryIO) -> Iterator[Decoder]:
         If its rate is outside 4 kHz to 768 kHz or it has more than 64 channels.
     """
     container = containers.recognise(file)
-    parts = ogg.links(file) if container.name == "ogg" else []
+    parts = joined.parts(file, container)
     if len(parts) > 1:
         chain = ogg.Chain(parts, partial(_open_link, file))
         decoder = Decoder(chain, container=container)
@@ -72,7 +75,9 @@ def open_recording(file: BinaryIO) -> Iterator[Decoder]:
 
 def _open_link(file: BinaryIO, part: range) -> Decoder:
     source = PatchedFile(file, patches={}, part=part)
-    return _open(source, containers.recognise(cast(BinaryIO, source)))
+    container = containers.recognise(cast(BinaryIO, source))
+    source = PatchedFile(file, patches=container.patches, part=part[container.start :])
+    return _open(source, container)
 
 
 def _open(source: PatchedFile, container: Container) -> Decoder:
@@ -107,7 +112,9 @@ def _expanded(backend: Backend, container: Container) -> Backend:
     return audiomoth.AudioMothExpander(backend, n_before=n_before)
 
 
-def _candidates(container: Container) -> list[type[SoundFileBackend] | type[AvBackend]]:
+def _candidates(container: Container) -> list[Callable[[PatchedFile, Container], Backend]]:
+    if container.name in _CONTINUED_CONTAINERS:
+        return [ContinuedBackend, AvBackend]
     by_libsndfile = container.name in _LIBSNDFILE_CONTAINERS or (
         container.name == "ogg" and container.codec in _LIBSNDFILE_OGG_CODECS
     )

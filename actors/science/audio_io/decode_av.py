@@ -17,6 +17,7 @@ from av.packet import Packet
 from av.stream import Disposition
 from numpy.typing import NDArray
 
+from actors.science.audio_io import flac
 from actors.science.audio_io.containers import Container
 from actors.science.audio_io.holes import Holes
 from actors.science.audio_io.layout import Layout, LayoutConverter
@@ -132,6 +133,11 @@ class AvBackend:
         if self._stream.codec_context.name in _HAVE_CHECKSUMS:
             options["err_detect"] = "crccheck+explode"
         self._stream.codec_context.options = options
+        self._n_flac_block = (
+            flac.block_length(self._stream.codec_context.extradata or b"")
+            if container.name == "flac"
+            else 0
+        )
         self._skips_errors = container.name in _SELF_SYNCHRONISING
         self._frames = self._decoded()
         try:
@@ -233,7 +239,11 @@ class AvBackend:
 
     def _packets(self) -> Iterator[Packet[AudioStream]]:
         try:
-            yield from self._container.demux(self._stream)
+            for packet in self._container.demux(self._stream):
+                if self._n_flac_block:
+                    # FFmpeg loses the times after a damaged frame.
+                    packet.pts = flac.position(bytes(packet), n_block=self._n_flac_block)
+                yield packet
         except Exception as error:
             self._source.reraise()
             raise BrokenAudio from error

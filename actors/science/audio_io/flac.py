@@ -1,4 +1,4 @@
-"""Sequential writing of FLAC files of any length, in bounded memory.
+"""Sequential writing of FLAC files of any length, in bounded memory, and times of their frames.
 
 libsndfile writes the length into the header when the file is complete. A blob store only accepts
 bytes in order, so the length is inserted when the header is written.
@@ -22,6 +22,9 @@ _HIGHEST_EXACT_HZ = 65_535
 #: Position of the number of frames in the header (RFC 9639, 8.2): the last 36 bits of these bytes.
 _LENGTH = slice(21, 26)
 _LENGTH_BITS = 36
+
+#: Position of the count in the header of a frame, and its maximum length.
+_COUNT_AT, _MOST_COUNT_BYTES = 4, 7
 
 
 def writable_hz(rate_hz: int) -> int:
@@ -72,6 +75,28 @@ def write(
     forward.reraise()
     if n_written != n_frames:
         raise RuntimeError(f"{n_written} frames were written instead of {n_frames}")
+
+
+def block_length(stream_info: bytes) -> int:
+    """Return the greatest length of a frame according to the header (RFC 9639, 8.2)."""
+    return int.from_bytes(stream_info[2:4])
+
+
+def position(frame: bytes, *, n_block: int) -> int | None:
+    """Return the position of an encoded frame in the stream, according to its header.
+
+    It is counted in samples if frames have different lengths, else in frames of ``n_block``
+    (RFC 9639, 9.1). ``None`` if it is no frame.
+    """
+    if len(frame) < _COUNT_AT + _MOST_COUNT_BYTES or frame[:2] not in (b"\xff\xf8", b"\xff\xf9"):
+        return None
+    first = frame[_COUNT_AT]
+    # Coded as a character in UTF-8: as many ones as there are bytes, or none for a single byte.
+    n_bytes = 8 - (first ^ 0xFF).bit_length()
+    count = first & (0x7F >> n_bytes)
+    for byte in frame[_COUNT_AT + 1 : _COUNT_AT + n_bytes]:
+        count = count << 6 | byte & 0x3F
+    return count if frame[1] & 1 else count * n_block
 
 
 class _Forward:

@@ -105,7 +105,8 @@ def _wave(file: BinaryIO) -> tuple[Audio, int]:
     order = layout.header.format[0]
     file_bytes = file.seek(0, 2)
     long_size = long_sizes_at = 0
-    for chunk, offset, size in walk(file, 12, file_bytes, layout):
+    chunks = walk(file, 12, file_bytes, layout)
+    for chunk, offset, size in chunks:
         if chunk == b"ds64":
             file.seek(offset)
             body = file.read(16)
@@ -119,7 +120,13 @@ def _wave(file: BinaryIO) -> tuple[Audio, int]:
             # Decoders prefer a long size, even if it is wrong.
             long_sizes = struct.pack("<QQ", file_bytes - 8, size)
             patches = {long_sizes_at: long_sizes} if long_sizes_at else {}
-            return Audio(_share(file_bytes - offset, size), patches), offset
+            promised, held = size, min(size, file_bytes - offset)
+            for other, at, more in chunks:
+                if other == chunk:
+                    # libsndfile refuses a second one, and FFmpeg ignores the first.
+                    patches[at - 8] = b"JUNK"
+                    promised += min(more, file_bytes - at)
+            return Audio(_share(held, promised), patches), offset
         held = end_of_audio(file, offset, file_bytes, layout) - offset
         if long_sizes_at:
             sizes = struct.pack("<QQ", file_bytes - 8, held)

@@ -4,7 +4,12 @@ from __future__ import annotations
 
 #: Containers whose packets have times. Files that begin with video, such as those of phones, often
 #: have audio from a moment later, and a recorder that drops packets continues with later times.
-TIMED = frozenset({"mp4", "webm", "matroska", "avi", "ts", "ps", "asf", "flv", "wavpack", "tta"})
+TIMED = frozenset(
+    {"mp4", "webm", "matroska", "avi", "ts", "ps", "asf", "flv", "wavpack", "tta", "caf", "flac"}
+)
+
+#: The container whose times are exact, since its packets count samples.
+_EXACT = "flac"
 
 #: Containers whose times may restart, where broadcasts are joined.
 _MAY_RESTART = frozenset({"ts", "ps", "flv"})
@@ -16,6 +21,9 @@ _LEAST_JUMP_S = 0.015
 #: Lost packets are replaced as soon as they add up to this. More would shift the times of events
 #: noticeably; less would find gaps where times are only irregular.
 LEAST_GAP_S = 0.1
+
+#: Where times are exact, every lost packet is replaced: it has a sample at least.
+_LEAST_EXACT_S = 1e-6
 
 #: Where times may restart, a jump beyond this is a restart (as FFmpeg's ``dts_delta_threshold``).
 _RESTART_S = 10.0
@@ -39,6 +47,10 @@ class Timeline:
     """
 
     def __init__(self, container: str, *, begin_s: float | None) -> None:
+        self._is_exact = container == _EXACT
+        if self._is_exact:
+            # FFmpeg believes that a file begins with its first undamaged packet.
+            begin_s = 0.0
         self._is_timed = container in TIMED and begin_s is not None
         self._may_restart = container in _MAY_RESTART
         self._begin_s = begin_s or 0.0
@@ -59,8 +71,12 @@ class Timeline:
         late_s = time_s - (self._begin_s + audio_s)
         jump_s = late_s if self._last_end_s is None else time_s - self._last_end_s
         is_first, self._last_end_s = self._last_end_s is None, time_s + lasts_s
-        restarts = abs(jump_s) > _RESTART_S if self._may_restart and not is_first else False
+        # A FLAC file that was cut from another continues its count.
+        may_restart = self._is_exact if is_first else self._may_restart
+        restarts = may_restart and abs(jump_s) > _RESTART_S
         if restarts or not -_RESTART_S < late_s < _LONGEST_GAP_S:
             self._begin_s += late_s
             return 0.0
+        if self._is_exact:
+            return late_s if jump_s > _LEAST_EXACT_S else 0.0
         return late_s if jump_s > _LEAST_JUMP_S and late_s > LEAST_GAP_S else 0.0

@@ -130,3 +130,13 @@ def test_the_first_of_several_chunks_at_the_end_is_the_end_of_the_audio() -> Non
     )
     assert listen(bytes(data) + chunks) == (SECONDS, 0)
     assert listen(bytes(data) + chunks + b"sound!!!") > (SECONDS, 0)
+
+
+@pytest.mark.parametrize("is_cut", [True, False])
+def test_audio_in_a_second_data_chunk_is_missing(is_cut: bool) -> None:
+    """Decoders only read the first one."""
+    data = encoded(SOUND, rate_hz=RATE_HZ, kind="WAV")
+    twice = data + data[data.index(b"data") :]
+    held_s, missing_s = listen(twice[:-RATE_HZ] if is_cut else twice)
+    assert held_s == pytest.approx(SECONDS)
+    assert missing_s == pytest.approx(SECONDS - 0.5 if is_cut else SECONDS, abs=0.01)

@@ -209,3 +209,54 @@ def test_a_damaged_packet_leaves_a_gap(kind: str, codec: str, is_zero: bool) -> 
     assert missing_s == 0
     assert len(samples) / 48_000 == pytest.approx(3.0, abs=0.1)
     assert float(np.abs(samples).max()) < 0.4
+
+
+@pytest.mark.parametrize("n_bytes", [1, 400, 30_000])
+@pytest.mark.parametrize("share", [0.05, 0.5, 0.8])
+@pytest.mark.parametrize("rate_hz", [8_000, 192_000])
+def test_damage_in_a_flac_file_costs_only_the_damaged_frames(
+    n_bytes: int, share: float, rate_hz: int
+) -> None:
+    """libsndfile would end there. All other samples are the same, at the same times."""
+    sound = noise(400_000, n_channels=2)
+    data = encoded(sound, rate_hz=rate_hz, kind="FLAC", subtype="PCM_24")
+    whole, _, _ = listen(data)
+    at = int(share * len(data))
+    changed = bytes(byte ^ 0xFF for byte in data[at : at + n_bytes])
+    samples, found, missing_s = listen(data[:at] + changed + data[at + n_bytes :])
+    assert missing_s == 0
+    assert len(samples) == len(whole)
+    assert {kind for _, _, kind in found} == {HoleKind.GAP}
+    for start, stop, _ in found:
+        assert not samples[start:stop].any()
+        samples[start:stop] = whole[start:stop]
+    np.testing.assert_array_equal(samples, whole)
+    # The bytes, and two frames that they are parts of.
+    n_lost = sum(stop - start for start, stop, _ in found)
+    assert n_lost <= len(whole) * n_bytes / len(data) + 3 * 4_096
+
+
+def test_damage_at_the_end_of_a_flac_file_is_missing() -> None:
+    data = encoded(noise(N_FRAMES), rate_hz=RATE_HZ, kind="FLAC")
+    samples, found, missing_s = listen(data[:-500] + bytes(500))
+    assert found == []
+    assert len(samples) / RATE_HZ + missing_s == pytest.approx(N_FRAMES / RATE_HZ)
+
+
+def test_a_flac_file_that_was_cut_from_another_begins_at_once() -> None:
+    """Its frames count from the beginning of the whole one."""
+    data = encoded(noise(60 * RATE_HZ), rate_hz=RATE_HZ, kind="FLAC")
+    header = data[: data.index(b"\xff\xf8")]
+    cut = bytearray(header + data[data.index(b"\xff\xf8", len(data) // 2) :])
+    cut[len(cut) // 2] ^= 0xFF
+    samples, found, _ = listen(bytes(cut))
+    assert len(samples) / RATE_HZ == pytest.approx(30.0, abs=1.0)
+    assert [kind for _, _, kind in found] == [HoleKind.GAP]
+
+
+def test_a_damaged_packet_of_apple_lossless_in_caf_is_all_that_is_lost() -> None:
+    data = bytearray(encoded(noise(N_FRAMES), rate_hz=RATE_HZ, kind="CAF", subtype="ALAC_16"))
+    data[len(data) // 2 : len(data) // 2 + 300] = np.random.default_rng(0).bytes(300)
+    samples, found, missing_s = listen(bytes(data))
+    assert len(samples) / RATE_HZ + missing_s == pytest.approx(N_FRAMES / RATE_HZ, abs=0.01)
+    assert missing_s + sum(stop - start for start, stop, _ in found) / RATE_HZ < 0.6

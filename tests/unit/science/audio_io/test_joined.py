@@ -1,4 +1,4 @@
-"""Joined recordings: chained Ogg files, and joined MP3 and AAC files whose layout changes."""
+"""Joined recordings: chained Ogg files, and joined FLAC, WAVE, MP3 and AAC files."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from actors.science.audio_io import ogg
+from actors.science.audio_io import containers, joined, ogg
 from actors.science.audio_io.decode import open_recording
 from actors.science.errors import RecordingError, Undecodable
 from actors.science.types import AudioFormat
@@ -127,6 +127,58 @@ def test_a_file_of_very_many_links_is_refused(monkeypatch: pytest.MonkeyPatch) -
     assert listen(link(0.5) * 3)[0].size
     with pytest.raises(RecordingError, match="more than 3"):
         listen(link(0.5) * 4)
+
+
+@pytest.mark.parametrize("n_frames", [1_000, 65_536, 100_000])
+@pytest.mark.parametrize("kind", ["FLAC", "WAV"])
+def test_joined_files_are_decoded_to_the_same_samples(kind: str, n_frames: int) -> None:
+    """libsndfile silently ends with the first one."""
+    parts = [
+        encoded(noise(n_frames, seed=seed), rate_hz=RATE_HZ, kind=kind, subtype=subtype)
+        for seed, subtype in enumerate(("PCM_16", "PCM_24", "PCM_16"))
+    ]
+    samples, missing_s, audio = listen(b"".join(parts))
+    whole = np.concatenate([listen(part)[0] for part in parts])
+    np.testing.assert_array_equal(samples, whole)
+    assert missing_s == 0
+    assert audio.n_frames is None
+
+
+@pytest.mark.parametrize("kind", ["FLAC", "WAV"])
+def test_joined_files_are_brought_to_the_layout_of_the_first(kind: str) -> None:
+    parts = [
+        encoded(noise(3 * hz, n_channels=n_channels), rate_hz=hz, kind=kind)
+        for hz, n_channels in ((RATE_HZ, 1), (44_100, 2))
+    ]
+    samples, missing_s, audio = listen(b"".join(parts))
+    assert (audio.rate_hz, audio.n_channels) == (RATE_HZ, 1)
+    assert len(samples) / RATE_HZ == pytest.approx(6.0, abs=0.02)
+    assert missing_s == 0
+
+
+def test_a_joined_file_that_was_cut_off_is_missing_its_end() -> None:
+    one = encoded(noise(3 * RATE_HZ), rate_hz=RATE_HZ, kind="WAV")
+    samples, missing_s, _ = listen(one + one[: len(one) // 2])
+    assert len(samples) / RATE_HZ == pytest.approx(4.5, abs=0.01)
+    assert missing_s == pytest.approx(1.5, abs=0.01)
+
+
+def test_the_last_of_joined_wave_files_may_have_no_size() -> None:
+    one = encoded(noise(3 * RATE_HZ), rate_hz=RATE_HZ, kind="WAV")
+    last = bytearray(one)
+    last[4:8] = last[40:44] = b"\xff" * 4
+    samples, missing_s, _ = listen(one + bytes(last))
+    assert len(samples) / RATE_HZ == pytest.approx(6.0)
+    assert missing_s == 0
+
+
+def test_flac_files_are_found_across_the_blocks_of_a_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    one = encoded(noise(1_000), rate_hz=RATE_HZ, kind="FLAC")
+    wanted = [range(at * len(one), (at + 1) * len(one)) for at in range(3)]
+    for n_bytes in (1, 7, 8, 9, len(one) - 4, len(one)):
+        monkeypatch.setattr(joined, "BLOCK_BYTES", n_bytes)
+        file = io.BytesIO(one * 3)
+        assert joined.parts(file, containers.recognise(file)) == wanted
 
 
 @pytest.mark.parametrize(("kind", "codec"), [("mp3", "libmp3lame"), ("adts", "aac")])

@@ -65,3 +65,9 @@ def test_without_times_there_are_no_gaps() -> None:
     assert gaps(steady(50, begin_s=5.0), begin_s=None) == []
     assert gaps([None] * 50) == []
     assert gaps([0.0, None, None, 3 * FRAME_S]) == []
+
+
+def test_every_lost_packet_of_flac_is_a_gap() -> None:
+    times_s = [time_s for index, time_s in enumerate(steady(100)) if index not in (0, 50)]
+    assert gaps(times_s, container="flac", begin_s=FRAME_S) == pytest.approx([FRAME_S, FRAME_S])
+    assert gaps(steady(100, begin_s=60.0), container="flac", begin_s=60.0) == []
