@@ -15,9 +15,9 @@ from actors.execution.runtime import Runtime
 from actors.facts import noise_types
 from actors.messaging.messages import ProcessAudioFile, SplitRecording
 from actors.science.audio_io import decode
+from actors.science.audio_io.recording_time import finder
 from actors.science.detection.classifier import Classifier
 from actors.science.levels import channels
-from actors.science.recording_time import finder
 from actors.science.types import AudioFormat
 from db.queries import session_queries
 from db.queries.stage_results import ProcessDone, RecordedAtFound

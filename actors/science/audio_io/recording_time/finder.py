@@ -12,8 +12,8 @@ from datetime import UTC, datetime
 from typing import BinaryIO, Literal
 
 from actors.facts import formats
-from actors.science.recording_time import clocks, file_names, riff_chunks, tags
-from actors.science.recording_time.clocks import Zone
+from actors.science.audio_io.recording_time import clocks, file_names, riff_chunks, tags
+from actors.science.audio_io.recording_time.clocks import Zone
 
 #: Sources of the recording time, in the order of trust.
 Origin = Literal["guano", "bext", "ixml", "comment", "wamd", "tag", "file_name", "mp4"]

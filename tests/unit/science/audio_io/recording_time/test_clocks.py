@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta, timezone
 
 import pytest
 
-from actors.science.recording_time import clocks
+from actors.science.audio_io.recording_time import clocks
 
 AT = datetime(2024, 7, 2, 6, 44, 4)
 BERLIN = "Europe/Berlin"

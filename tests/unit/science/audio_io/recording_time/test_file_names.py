@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from actors.science.recording_time import file_names
+from actors.science.audio_io.recording_time import file_names
 
 AT = datetime(2024, 7, 2, 6, 44, 4)
 

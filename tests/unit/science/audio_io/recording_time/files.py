@@ -7,8 +7,8 @@ import struct
 from collections.abc import Iterable
 from datetime import UTC, datetime
 
-from actors.science.recording_time import finder
-from actors.science.recording_time.finder import FoundTime
+from actors.science.audio_io.recording_time import finder
+from actors.science.audio_io.recording_time.finder import FoundTime
 
 RATE_HZ = 8_000
 NOW = datetime(2026, 11, 28, tzinfo=UTC)

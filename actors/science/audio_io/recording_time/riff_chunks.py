@@ -16,7 +16,7 @@ from datetime import datetime, timedelta
 from typing import BinaryIO, Literal
 
 from actors.science.audio_io import headers
-from actors.science.recording_time import clocks
+from actors.science.audio_io.recording_time import clocks
 
 #: How much of a chunk or a tag is read. Real ones have a few hundred bytes, iXML a few thousand.
 MOST_BYTES = 64 * 1024

@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from datetime import UTC, datetime
 
-from actors.science.recording_time import clocks
+from actors.science.audio_io.recording_time import clocks
 
 #: A year of four digits, a month, a day and a time, with or without marks between them.
 #: AudioMoth ``20240702_064404T.WAV``, Song Meter ``SM4_20240702$064404.wav`` (with GPS) and

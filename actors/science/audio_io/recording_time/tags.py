@@ -10,8 +10,8 @@ from datetime import UTC, datetime, timedelta
 from typing import BinaryIO
 
 from actors.facts import formats
-from actors.science.recording_time import riff_chunks
-from actors.science.recording_time.riff_chunks import MOST_BYTES
+from actors.science.audio_io.recording_time import riff_chunks
+from actors.science.audio_io.recording_time.riff_chunks import MOST_BYTES
 
 #: A tag: its name in lower case, and its text.
 Tag = tuple[str, str]

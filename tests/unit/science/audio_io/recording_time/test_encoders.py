@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import soundfile
 
-from actors.science.recording_time import clocks, finder
+from actors.science.audio_io.recording_time import clocks, finder
 from db.tables.sessions import RECORDED_AT_ORIGINS, RECORDED_AT_ZONES
 from tests.unit.science.recording_time.files import RATE_HZ, found
 
