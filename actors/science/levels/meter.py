@@ -293,7 +293,7 @@ class _Channel:
                 part = slice(begin, start)
                 c_weighted[part], a_weighted[part] = self._filtered(flat[part])
             self._is_begun = self._is_begun and start == stop
-            begin = stop
+            begin = max(begin, stop)
         return c_weighted, a_weighted
 
     def _filtered(
