@@ -78,7 +78,7 @@ def overload(levels: LevelHistory) -> Overload | None:
         return None
     return Overload(
         overloaded_s=rounding.seconds(found.total_s),
-        share=rounding.share(found.total_s / levels.recorded_s),
+        share=_share(found.total_s, levels),
         first_s=None if found.first_s is None else rounding.seconds(found.first_s),
     )
 
@@ -96,7 +96,7 @@ def under_range(session: AudioSession, levels: LevelHistory, totals: Totals) -> 
     return UnderRange(
         limit_db=round(least_db, rounding.LEVEL_DECIMALS),
         under_range_s=rounding.seconds(below_s),
-        share=rounding.share(below_s / levels.recorded_s),
+        share=_share(below_s, levels),
         upper_bounds=[
             name
             for name, level_db in of_the_whole(totals, calibration_db).items()
@@ -118,6 +118,11 @@ def by_quarters(session: AudioSession, levels: LevelHistory) -> QuarterColumns:
         quarter_overloads=None if shares is None else shares.time.tolist(),
         quarter_overload_energies=None if shares is None else shares.energy.tolist(),
     )
+
+
+def _share(part_s: float, levels: LevelHistory) -> float:
+    """Return a time as a share of the recorded time, which a single hole may leave without any."""
+    return rounding.share(part_s / levels.recorded_s) if levels.recorded_s else 0.0
 
 
 def _least_in_range_db(session: AudioSession) -> float | None:

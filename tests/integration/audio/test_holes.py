@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from types import SimpleNamespace
 from typing import cast
 
@@ -27,6 +28,7 @@ from tests.support.pipeline import (
     summary_of,
 )
 from tests.support.shapes import by_ffmpeg
+from tests.unit.science.audio_io import test_audiomoth as audiomoth
 
 pytestmark = pytest.mark.integration
 
@@ -138,6 +140,27 @@ def test_lost_packets_are_missing(runtime: Runtime) -> None:
     assert done.problem is not None
     [part] = done.problem["missing"]
     assert part["end_s"] - part["start_s"] == pytest.approx(25 * 1_024 / 48_000, abs=0.03)
+
+
+def test_a_recording_that_is_a_single_hole_has_no_levels(runtime: Runtime) -> None:
+    """AudioMoth was never triggered."""
+    nothing = audiomoth.recorded(audiomoth.mark(400), header_bytes=512)
+    done = run_to_the_end(
+        runtime,
+        add(
+            runtime,
+            nothing,
+            recorded_at=datetime(2026, 3, 14, 12, tzinfo=UTC),
+            calibration_db=94.0,
+            noise_floor_db=20.0,
+        ),
+    )
+    assert (done.state, done.quarter_mean_squares) == ("partial", [0.0])
+    summary = summary_of(done)
+    assert (summary.events, summary.laeq_db, summary.lcpeak_db) == (0, None, None)
+    assert summary.overload is not None
+    assert summary.under_range is not None
+    assert (summary.overload.share, summary.under_range.under_range_s) == (0.0, 0.0)
 
 
 def test_a_session_processed_before_holes_were_stored_has_none(runtime: Runtime) -> None:

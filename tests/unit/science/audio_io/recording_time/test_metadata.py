@@ -8,8 +8,8 @@ from datetime import UTC, datetime
 import pytest
 
 from actors.science.audio_io import headers
-from tests.unit.science.recording_time import files
-from tests.unit.science.recording_time.files import (
+from tests.unit.science.audio_io.recording_time import files
+from tests.unit.science.audio_io.recording_time.files import (
     bext,
     box,
     found,
