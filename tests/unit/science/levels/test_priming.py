@@ -85,7 +85,8 @@ def test_the_edges_of_a_hole_are_no_clicks(
     wanted_db = 20 * np.log10(PEAK) + gain_db(
         weighting.c_weighting(rate_hz), hz=hz, rate_hz=rate_hz
     )
-    assert meter.totals().overall_db()["lcpeak_db"] == pytest.approx(wanted_db, abs=0.2)
+    # A click is above it by more than a decibel.
+    assert meter.totals().overall_db()["lcpeak_db"] == pytest.approx(wanted_db, abs=0.5)
 
 
 @pytest.mark.parametrize("rate_hz", [8_000, 48_000, 192_000])
