@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -19,23 +21,32 @@ MOST_HOLES = 1_000
 
 
 class BadSamples:
-    """Replaces samples that are not audio by zeros, in all channels, piece by piece.
+    """Replaces samples that are not audio by zeros, piece by piece.
 
-    Bad samples less than `MERGED_S` apart are one hole. So the frames after a bad one are held back
-    until it is known whether another one follows. The result does not depend on the division into
-    pieces.
+    Where a used channel has bad samples, all channels have a hole; those less than `MERGED_S` apart
+    are one hole. So the frames after a bad one are held back until it is known whether another one
+    follows. Bad samples of other channels are replaced one by one. The result does not depend on
+    the division into pieces.
+
+    Parameters
+    ----------
+    rate_hz, n_channels
+        Of the pieces.
+    used
+        Indices of the used channels.
 
     Attributes
     ----------
     holes : list of Hole
         The holes of all returned pieces, in order, at most about `MOST_HOLES`.
-    n_bad : int
-        The number of replaced frames.
+    n_bad : numpy.ndarray [shape=(n_channels,)]
+        The number of bad samples of each channel, whether used or not.
     """
 
-    def __init__(self, rate_hz: int) -> None:
+    def __init__(self, rate_hz: int, *, n_channels: int, used: Sequence[int]) -> None:
         self.holes: list[Hole] = []
-        self.n_bad = 0
+        self.n_bad = np.zeros(n_channels, dtype=np.int64)
+        self._used = list(used)
         self._n_apart = max(round(MERGED_S * rate_hz), 1)
         self._n_reported_apart = self._n_apart
         #: The frames after the last bad one that are held back; None if none was near.
@@ -45,18 +56,30 @@ class BadSamples:
 
     def push(self, piece: NDArray[np.float32]) -> NDArray[np.float32]:
         """Take frames [shape=(n, n_channels)], n > 0; return frames, perhaps none."""
+        bad: NDArray[np.intp] = np.zeros(0, dtype=np.intp)
+        # A comparison with NaN is false, so this one test detects all three.
+        if not float(np.abs(piece).max()) <= MAX_AMPLITUDE:
+            is_bad = ~(np.abs(piece) <= MAX_AMPLITUDE)
+            self.n_bad += is_bad.sum(axis=0)
+            piece = np.where(is_bad, np.float32(0.0), piece)
+            bad = np.flatnonzero(is_bad[:, self._used].any(axis=1))
         is_open = self._held is not None
         if self._held is not None:
+            bad += len(self._held)
             piece = np.concatenate([self._held, piece])
             self._held = None
-        # A comparison with NaN is false, so this one test detects all three.
-        if float(np.abs(piece).max()) <= MAX_AMPLITUDE:
+        if not bad.size:
             if is_open and len(piece) < self._n_apart:
                 self._held = piece
                 return piece[:0]
             self._at += len(piece)
             return piece
-        bad = np.flatnonzero(~(np.abs(piece) <= MAX_AMPLITUDE).all(axis=1))
+        return self._with_holes(piece, bad, is_open=is_open)
+
+    def _with_holes(
+        self, piece: NDArray[np.float32], bad: NDArray[np.intp], *, is_open: bool
+    ) -> NDArray[np.float32]:
+        """Replace bad frames of a piece, and the frames between those near each other."""
         ends = np.flatnonzero(np.diff(bad) > self._n_apart)
         starts = bad[np.concatenate([[0], ends + 1])]
         stops = bad[np.concatenate([ends, [bad.size - 1]])] + 1
@@ -80,7 +103,6 @@ class BadSamples:
         return held
 
     def _add(self, start: int, stop: int) -> None:
-        self.n_bad += stop - start
         last = self.holes[-1] if self.holes else None
         if last is not None and start - last.stop < self._n_reported_apart:
             self.holes[-1] = Hole(last.start, stop, last.kind)

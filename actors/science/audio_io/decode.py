@@ -9,7 +9,7 @@ are never passed on: both libraries quote paths.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
 from typing import BinaryIO, Protocol, cast
@@ -38,7 +38,7 @@ MIN_RATE_HZ, MAX_RATE_HZ = 4_000, 768_000
 #: More channels than any microphone array in use for noise; also bounds the memory.
 MAX_CHANNELS = 64
 
-#: A recording of which more than this share has to be replaced was not decoded correctly.
+#: A channel of which more than this share has to be replaced was not recorded or decoded correctly.
 MOST_BAD_SHARE = 0.5
 
 #: Containers and codecs that libsndfile reads well.
@@ -94,7 +94,7 @@ class Decoder:
         self._pieces = backend.pieces()
         self._first = self._next_piece(is_first=True)
         self._n_frames = 0
-        self._bad = BadSamples(self.format.rate_hz)
+        self._bad = self._bad_samples(None)
 
     @property
     def holes(self) -> list[Hole]:
@@ -102,13 +102,24 @@ class Decoder:
         found = [*self._backend.holes, *self._bad.holes]
         return merged(found, n_apart=1) if found else found
 
-    def blocks(self, n_frames: int = 65_536) -> Iterator[NDArray[np.float32]]:
+    @property
+    def bad_channels(self) -> list[int]:
+        """The indices of the channels most of whose samples so far were not audio."""
+        is_bad = self._bad.n_bad > MOST_BAD_SHARE * self._n_frames
+        return np.flatnonzero(is_bad).tolist()
+
+    def blocks(
+        self, n_frames: int = 65_536, *, used: Sequence[int] | None = None
+    ) -> Iterator[NDArray[np.float32]]:
         """Yield the audio from its beginning; it can be read once.
 
         Parameters
         ----------
         n_frames
             Length of a block; the last one may be shorter.
+        used
+            Indices of the channels whose bad samples are holes, in which all channels are zeros. In
+            other channels only the bad samples themselves are zeros. Default: all.
 
         Yields
         ------
@@ -118,13 +129,14 @@ class Decoder:
         Raises
         ------
         NonFiniteSamples
-            If most samples are not finite, or absurdly large. Fewer are holes.
+            If most samples of each used channel are not finite, or absurdly large.
         """
         if n_frames < 1:
             raise ValueError("a block has at least one frame")
         held: list[NDArray[np.float32]] = []
         n_held = 0
-        for piece in filter(len, self._checked()):
+        self._bad = self._bad_samples(used)
+        for piece in filter(len, self._checked(used)):
             held.append(piece)
             n_held += len(piece)
             if n_held < n_frames:
@@ -139,7 +151,12 @@ class Decoder:
             yield np.concatenate(held)
         self.missing_s = self._missing()
 
-    def _checked(self) -> Iterator[NDArray[np.float32]]:
+    def _bad_samples(self, used: Sequence[int] | None) -> BadSamples:
+        n_channels = self.format.n_channels
+        used = range(n_channels) if used is None else used
+        return BadSamples(self.format.rate_hz, n_channels=n_channels, used=used)
+
+    def _checked(self, used: Sequence[int] | None) -> Iterator[NDArray[np.float32]]:
         piece: NDArray[np.float32] | None = self._first
         while piece is not None:
             self._n_frames += len(piece)
@@ -148,11 +165,10 @@ class Decoder:
         held = self._bad.finish()
         if held is not None:
             yield held
-        if self._bad.n_bad > MOST_BAD_SHARE * self._n_frames:
-            at_s = self._bad.holes[0].start / self.format.rate_hz
+        if set(used or range(self.format.n_channels)) <= set(self.bad_channels):
             raise NonFiniteSamples(
-                "most samples of the recording are not finite numbers or are absurdly large, the"
-                f" first one at {at_s:.3f} s"
+                "most samples of each used channel are not finite numbers or are absurdly large:"
+                " record as 16-bit or 24-bit PCM, or send it again with another channel"
             )
 
     def _next_piece(self, *, is_first: bool = False) -> NDArray[np.float32] | None:
