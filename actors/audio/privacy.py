@@ -166,7 +166,7 @@ def _write_copy(
 
         def counted() -> Iterator[muting.Block]:
             n_passed = 0
-            for block in muting.muted(decoder.blocks(), intervals, rate_hz=rate_hz):
+            for block in muting.muted(decoder.blocks(used=totals.used), intervals, rate_hz=rate_hz):
                 n_passed += len(block)
                 share = n_passed / n_frames
                 tell(FOUND_SHARE + share * (COPIED_SHARE - FOUND_SHARE))

@@ -136,7 +136,7 @@ def _calibration_db(
     ):
         rate_hz = decoder.format.rate_hz
         found = calibration.from_tone(
-            _checked(decoder.blocks(calibration.frame_length(rate_hz)), used, lease),
+            _checked(decoder.blocks(calibration.frame_length(rate_hz), used=used), used, lease),
             rate_hz=rate_hz,
             tone_spl_db=session.calibration_tone_db,
         )
@@ -161,6 +161,11 @@ def _decode(
     assert session.n_channels is not None
     used = channels.assumed(session.channel, n_channels=session.n_channels)
     prepared, picture = _decode_channels(runtime, session, keys, used, tell=tell)
+    usable = [index for index in used if index not in prepared.bad_channels]
+    if usable != used:
+        # The levels of all channels lack the holes of the bad ones.
+        used = usable
+        prepared, picture = _decode_channels(runtime, session, keys, used, tell=tell)
     chosen = channels.chosen(session.channel, prepared.totals.channels)
     if chosen == used:
         return prepared, picture

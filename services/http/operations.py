@@ -199,6 +199,15 @@ def _has_time(kind: Any) -> bool:
     return kind is datetime or any(_has_time(part) for part in get_args(kind))
 
 
+def _words_and_numbers(kind: Any) -> str:
+    """Return which values a parameter may have that is either a word or an integer, else ``""``."""
+    found = msgspec.inspect.type_info(kind)
+    match getattr(found, "types", ()):
+        case (msgspec.inspect.LiteralType(values=words), msgspec.inspect.IntType(ge=ge, le=le)):
+            return f"must be {', '.join(map(str, words))} or an integer from {ge} to {le}"
+    return ""
+
+
 def _convert(given: str | list[str], kind: Any) -> Any:
     """Convert a parameter: strings to numbers, and a single value to a list."""
     if any("\x00" in each for each in ([given] if isinstance(given, str) else given)):
@@ -219,6 +228,9 @@ def _convert(given: str | list[str], kind: Any) -> Any:
             return msgspec.convert(reading, kind, strict=strict)
         except msgspec.ValidationError as error:
             errors.append(error)
+    allowed = _words_and_numbers(kind)
+    if allowed:
+        raise RefusedValue(allowed)
     # For a list, report the error of the item.
     raise errors[-1 if "Expected `array" in str(errors[0]) else 0]
 

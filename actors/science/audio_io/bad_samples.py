@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -16,30 +18,31 @@ MERGED_S = 0.01
 
 
 class BadSamples:
-    """Replaces samples that are not audio by zeros, in all channels, piece by piece.
+    """Replaces samples that are not audio by zeros, piece by piece.
 
-    Bad samples less than `MERGED_S` apart are one hole. So the frames after a bad one are held back
-    until it is known whether another one follows. The result does not depend on the division into
-    pieces.
+    Where a used channel has bad samples, all channels have a hole; those less than `MERGED_S` apart
+    are one hole. So the frames after a bad one are held back until it is known whether another one
+    follows. Bad samples of other channels are replaced one by one. The result does not depend on
+    the division into pieces.
 
     Parameters
     ----------
-    rate_hz
-        The sample rate of the recording.
+    rate_hz, n_channels
+        Of the pieces.
     holes
         Receives the holes of all returned pieces.
+    used
+        Indices of the used channels.
 
     Attributes
     ----------
-    n_bad : int
-        The number of replaced frames, those between near ones included.
-    first_bad : int or None
-        The position of the first one.
+    n_bad : numpy.ndarray [shape=(n_channels,)]
+        The number of bad samples of each channel, whether used or not.
     """
 
-    def __init__(self, rate_hz: int, holes: Holes) -> None:
-        self.n_bad = 0
-        self.first_bad: int | None = None
+    def __init__(self, rate_hz: int, holes: Holes, *, n_channels: int, used: Sequence[int]) -> None:
+        self.n_bad = np.zeros(n_channels, dtype=np.int64)
+        self._used = list(used)
         self._holes = holes
         self._n_apart = max(round(MERGED_S * rate_hz), 1)
         #: The frames after the last bad one that are held back; None if none was near.
@@ -49,18 +52,30 @@ class BadSamples:
 
     def push(self, piece: NDArray[np.float32]) -> NDArray[np.float32]:
         """Take frames [shape=(n, n_channels)], n > 0; return frames, perhaps none."""
+        bad: NDArray[np.intp] = np.zeros(0, dtype=np.intp)
+        # A comparison with NaN is false, so this one test detects all three.
+        if not float(np.abs(piece).max()) <= MAX_AMPLITUDE:
+            is_bad = ~(np.abs(piece) <= MAX_AMPLITUDE)
+            self.n_bad += is_bad.sum(axis=0)
+            piece = np.where(is_bad, np.float32(0.0), piece)
+            bad = np.flatnonzero(is_bad[:, self._used].any(axis=1))
         is_open = self._held is not None
         if self._held is not None:
+            bad += len(self._held)
             piece = np.concatenate([self._held, piece])
             self._held = None
-        # A comparison with NaN is false, so this one test detects all three.
-        if float(np.abs(piece).max()) <= MAX_AMPLITUDE:
+        if not bad.size:
             if is_open and len(piece) < self._n_apart:
                 self._held = piece
                 return piece[:0]
             self._at += len(piece)
             return piece
-        bad = np.flatnonzero(~(np.abs(piece) <= MAX_AMPLITUDE).all(axis=1))
+        return self._with_holes(piece, bad, is_open=is_open)
+
+    def _with_holes(
+        self, piece: NDArray[np.float32], bad: NDArray[np.intp], *, is_open: bool
+    ) -> NDArray[np.float32]:
+        """Replace bad frames of a piece, and the frames between those near each other."""
         ends = np.flatnonzero(np.diff(bad) > self._n_apart)
         starts = bad[np.concatenate([[0], ends + 1])]
         stops = bad[np.concatenate([ends, [bad.size - 1]])] + 1
@@ -69,11 +84,8 @@ class BadSamples:
         piece = piece.copy()
         for start, stop in zip(starts.tolist(), stops.tolist(), strict=True):
             piece[start:stop] = 0.0
-            self.n_bad += stop - start
             hole = Hole(self._at + start, self._at + stop, HoleKind.BAD_SAMPLES)
             self._holes.add(hole, n_apart=self._n_apart)
-        if self.first_bad is None:
-            self.first_bad = self._at + int(starts[0])
         n_ready = int(stops[-1])
         if len(piece) - n_ready >= self._n_apart:
             n_ready = len(piece)

@@ -68,7 +68,7 @@ def each(
     #: Position of the buffer in the recording.
     at = 0
     done = 0
-    for block in decoder.blocks() if waiting else ():
+    for block in decoder.blocks(used=()) if waiting else ():
         held = np.concatenate([held, block])
         while done < len(waiting) and waiting[done][0] <= at + len(held):
             stop, start, index = waiting[done]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Protocol
 
 import numpy as np
@@ -15,7 +15,7 @@ from actors.science.audio_io.patched_file import BrokenAudio
 from actors.science.errors import EmptyRecording, NonFiniteSamples
 from actors.science.types import AudioFormat, Hole
 
-#: A recording of which more than this share has to be replaced was not decoded correctly.
+#: A channel of which more than this share has to be replaced was not recorded or decoded correctly.
 MOST_BAD_SHARE = 0.5
 
 #: Lossy codecs pad both ends of a stream, and containers may or may not count that padding. A
@@ -66,20 +66,33 @@ class Decoder:
         self._pieces = backend.pieces()
         self._first = self._next_piece(is_first=True)
         self._n_frames = 0
-        self._bad = BadSamples(self.format.rate_hz, backend.holes)
+        self._bad = self._bad_samples(None)
 
     @property
     def holes(self) -> list[Hole]:
         """The intervals without audio, in order; at least those of the blocks that were yielded."""
         return self._backend.holes.in_order()
 
-    def blocks(self, n_frames: int = 65_536) -> Iterator[NDArray[np.float32]]:
+    @property
+    def bad_channels(self) -> list[int]:
+        """The indices of the channels most of whose samples so far were not audio."""
+        found: list[int] = np.flatnonzero(
+            self._bad.n_bad > MOST_BAD_SHARE * self._n_frames
+        ).tolist()
+        return found
+
+    def blocks(
+        self, n_frames: int = 65_536, *, used: Sequence[int] | None = None
+    ) -> Iterator[NDArray[np.float32]]:
         """Yield the audio from its beginning; it can be read once.
 
         Parameters
         ----------
         n_frames
             Length of a block; the last one may be shorter.
+        used
+            Indices of the channels whose bad samples are holes, in which all channels are zeros. In
+            other channels only the bad samples themselves are zeros. Default: all.
 
         Yields
         ------
@@ -89,13 +102,14 @@ class Decoder:
         Raises
         ------
         NonFiniteSamples
-            If most samples are not finite, or absurdly large. Fewer are holes.
+            If most samples of each used channel are not finite, or absurdly large.
         """
         if n_frames < 1:
             raise ValueError("a block has at least one frame")
         held: list[NDArray[np.float32]] = []
         n_held = 0
-        for piece in filter(len, self._checked()):
+        self._bad = self._bad_samples(used)
+        for piece in filter(len, self._checked(used)):
             held.append(piece)
             n_held += len(piece)
             if n_held < n_frames:
@@ -114,7 +128,13 @@ class Decoder:
         """Release the library's memory."""
         self._backend.close()
 
-    def _checked(self) -> Iterator[NDArray[np.float32]]:
+    def _bad_samples(self, used: Sequence[int] | None) -> BadSamples:
+        n_channels = self.format.n_channels
+        used = range(n_channels) if used is None else used
+        holes = self._backend.holes
+        return BadSamples(self.format.rate_hz, holes, n_channels=n_channels, used=used)
+
+    def _checked(self, used: Sequence[int] | None) -> Iterator[NDArray[np.float32]]:
         piece: NDArray[np.float32] | None = self._first
         while piece is not None:
             self._n_frames += len(piece)
@@ -123,11 +143,10 @@ class Decoder:
         held = self._bad.finish()
         if held is not None:
             yield held
-        if self._bad.first_bad is not None and self._bad.n_bad > MOST_BAD_SHARE * self._n_frames:
-            at_s = self._bad.first_bad / self.format.rate_hz
+        if set(used or range(self.format.n_channels)) <= set(self.bad_channels):
             raise NonFiniteSamples(
-                "most samples of the recording are not finite numbers or are absurdly large, the"
-                f" first one at {at_s:.3f} s"
+                "most samples of each used channel are not finite numbers or are absurdly large:"
+                " record as 16-bit or 24-bit PCM, or send it again with another channel"
             )
 
     def _next_piece(self, *, is_first: bool = False) -> NDArray[np.float32] | None:

@@ -45,7 +45,8 @@ class Prepared:
 
     ``grid`` is that of the written samples at 16 kHz; ``duration_s``, ``levels``, ``totals`` and
     ``bands``, if they were requested, are of the recording at its own rate; ``missing_s`` is the
-    rest of the length that its header declares, and ``holes`` are the intervals without audio.
+    rest of the length that its header declares, and ``holes`` are the intervals without audio. Most
+    samples of ``bad_channels`` are not audio: without these channels, there are fewer holes.
     """
 
     format: AudioFormat
@@ -55,6 +56,7 @@ class Prepared:
     totals: Totals
     bands: BandHistory | None
     missing_s: float
+    bad_channels: list[int]
     holes: list[Hole]
 
 
@@ -109,7 +111,7 @@ def prepare(
         audio.rate_hz, used, write=write, write_wide=write_wide, spectrogram=spectrogram
     )
     n_frames = 0
-    for block in decoder.blocks():
+    for block in decoder.blocks(used=used):
         n_frames += len(block)
         loudest.push(block)
         meter.holes = decoder.holes
@@ -119,7 +121,8 @@ def prepare(
             on_progress(n_frames / audio.rate_hz)
     if not mono.finish():
         raise EmptyRecording
-    levels, totals = meter.finish(), meter.totals()
+    bad = [] if measured else decoder.bad_channels
+    levels, totals = meter.finish(), meter.totals(bad=bad)
     if measured:
         totals = replace(totals, channels=list(measured), used=list(used))
     return Prepared(
@@ -130,6 +133,7 @@ def prepare(
         totals=totals,
         bands=meter.band_history(),
         missing_s=decoder.missing_s,
+        bad_channels=decoder.bad_channels,
         holes=decoder.holes,
     )
 
@@ -151,11 +155,11 @@ def used_channels(file: BinaryIO, channel: str, *, until_s: float | None = None)
         if len(used) == 1:
             return used
         meter = LevelMeter(rate_hz=audio.rate_hz, n_channels=audio.n_channels)
-        seconds = decoder.blocks(audio.rate_hz)
+        seconds = decoder.blocks(audio.rate_hz, used=())
         for block in islice(seconds, None if until_s is None else math.ceil(until_s)):
             meter.push(block)
         meter.finish()
-        return channels.chosen(channel, meter.totals().channels)
+        return channels.chosen(channel, meter.totals(bad=decoder.bad_channels).channels)
 
 
 def read_mono(
@@ -178,7 +182,7 @@ def read_mono(
     used = used_channels(file, channel, until_s=until_s)
     with open_recording(file) as decoder:
         resampler = MonoResampler(rate_hz=decoder.format.rate_hz, used=used, to_hz=to_hz)
-        for block in decoder.blocks():
+        for block in decoder.blocks(used=used):
             yield resampler.push(block)
         yield resampler.finish()
 

@@ -141,8 +141,11 @@ class LevelMeter:
         shape = self._n_band_steps, len(meters[0].energies)
         return BandHistory(self._rate_hz, self._n_frames, levels.reshape(shape))
 
-    def totals(self) -> Totals:
-        """Return the levels of the whole recording, after `finish`."""
+    def totals(self, *, bad: Sequence[int] = ()) -> Totals:
+        """Return the levels of the whole recording, after `finish`.
+
+        Channels with the indices ``bad`` count as silent, whatever was measured.
+        """
         n_frames, times = self._n_recorded, self._times
         n_values = max(n_frames * len(self._used), 1)
         used = [self._channels[index] for index in self._used]
@@ -164,18 +167,29 @@ class LevelMeter:
             histogram=times.histogram,
             tick_s=times.tick_s,
             band_mean_squares=of_bands,
-            channels=self._by_channel(),
+            channels=self._by_channel(bad),
             used=self._used,
         )
 
-    def _by_channel(self) -> list[ChannelTotals]:
+    def _by_channel(self, bad: Sequence[int]) -> list[ChannelTotals]:
         n_frames = max(self._n_recorded, 1)
-        products = self._products
+        products = self._products.copy()
         if len(self._channels) == 1:
             products = np.array([[self._channels[0].a_energy]])
+        products[bad, :] = products[:, bad] = 0.0
         found = channels.states(products, n_frames=n_frames)
+        silence = ChannelTotals(
+            a_mean_square=0.0,
+            c_mean_square=0.0,
+            z_mean_square=0.0,
+            c_peak=0.0,
+            state=channels.SILENT,
+            other=None,
+        )
         return [
-            ChannelTotals(
+            silence
+            if index in bad
+            else ChannelTotals(
                 a_mean_square=channel.a_energy / n_frames,
                 c_mean_square=channel.c_energy / n_frames,
                 z_mean_square=channel.z_energy(n_frames) / n_frames,
@@ -183,7 +197,9 @@ class LevelMeter:
                 state=state,
                 other=other,
             )
-            for channel, (state, other) in zip(self._channels, found, strict=True)
+            for index, (channel, (state, other)) in enumerate(
+                zip(self._channels, found, strict=True)
+            )
         ]
 
     def _measure(self, block: NDArray[np.float32]) -> None:

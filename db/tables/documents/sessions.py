@@ -44,7 +44,8 @@ class ChannelSummary(msgspec.Struct, kw_only=True):
 
     #: The channels that the levels and the detections are of.
     used: list[int]
-    #: Channels without sound: at least 30 dB (A-weighted) below the loudest one.
+    #: Channels without sound: at least 30 dB (A-weighted) below the loudest one, or with mostly
+    #: unusable samples.
     silent: list[int]
     #: Channels with the same sound as an earlier one.
     identical: list[int]

@@ -125,6 +125,11 @@ def _form(req: falcon.Request) -> _Source:
     def check_end(_n_bytes: int) -> None:
         # A complete form ends with its last boundary; Falcon raises otherwise.
         for part in parts:
+            if part.name == FIELD:
+                raise InvalidParameter(
+                    f"the form has several fields '{FIELD}': send one recording, or all of them as"
+                    " a batch, to POST /v1/batches"
+                )
             check_name(part.name)
 
     for part in parts:

@@ -52,6 +52,25 @@ def summary_of(session: AudioSession) -> dict[str, Any]:
     return dict(session.summary)
 
 
+@pytest.mark.parametrize("good_s", [0.0, 2.0])
+@pytest.mark.parametrize("options", [{}, {"channel": "2"}, {"channel": "loudest"}])
+def test_a_channel_of_bad_samples_is_silent_and_changes_nothing(
+    runtime: Runtime, good_s: float, options: dict[str, str]
+) -> None:
+    """It used to be a hole in the good channel too."""
+    bad = 2 * SOUND
+    bad[round(good_s * RATE_HZ) :] = np.nan
+    sound = np.stack([bad, SOUND], axis=1)
+    content = recordings.encode(sound, container="WAV", subtype="FLOAT")
+    done = run_to_the_end(runtime, add(runtime, content, **options))
+    alone = recordings.encode(SOUND[:, None], container="WAV", subtype="FLOAT")
+    wanted, found = summary_of(run_to_the_end(runtime, add(runtime, alone))), summary_of(done)
+    assert (found["channels"]["used"], found["channels"]["silent"]) == ([2], [1])
+    assert found["laeq_db"] == wanted["laeq_db"]
+    assert found["events"] == wanted["events"]
+    assert levels_of(runtime, done).channels[0].laeq_db is None
+
+
 @pytest.mark.parametrize("dead", [0 * SOUND, NOISE], ids=["digital silence", "noise"])
 def test_a_dead_channel_is_named_and_changes_nothing(runtime: Runtime, dead: Samples) -> None:
     alone = processed(runtime, SOUND)

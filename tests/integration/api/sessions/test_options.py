@@ -152,6 +152,23 @@ def test_an_option_is_no_field_of_a_form(api: Api, runtime: Runtime, name: str) 
     assert len(runtime.blobs.keys("sessions/")) <= 1
 
 
+def test_a_form_has_one_recording(api: Api, runtime: Runtime) -> None:
+    """The second one used to be dropped silently."""
+    field = b'--x\r\nContent-Disposition: form-data; name="file"; filename="a"\r\n\r\n'
+    body = 2 * (field + recordings.HEADER + b"\r\n") + b"--x--\r\n"
+    headers = {"Content-Type": "multipart/form-data; boundary=x"}
+    refused = api.simulate_post("/v1/sessions", body=body, headers=headers)
+    assert "/v1/batches" in refusal(refused, 400, "invalid-parameter")
+    assert runtime.blobs.keys("sessions/") == []
+
+
+@pytest.mark.parametrize("channel", ["1.5", "0", "65", "left", ""])
+def test_the_allowed_channels_are_named(api: Api, channel: str) -> None:
+    detail = refusal(post(api, channel=channel), 400, "invalid-parameter")
+    for allowed in ("energy_mean", "loudest", "64"):
+        assert allowed in detail
+
+
 @pytest.mark.parametrize(
     "body",
     [

@@ -56,23 +56,21 @@ def test_bad_samples_near_each_other_are_one_hole() -> None:
     ]
 
 
+@pytest.mark.parametrize("used", [[0, 1], [1], []])
 @pytest.mark.parametrize("seed", range(8))
-def test_holes_do_not_depend_on_the_pieces(seed: int) -> None:
+def test_holes_do_not_depend_on_the_pieces(seed: int, used: list[int]) -> None:
     rng = np.random.default_rng(seed)
     sound = rng.normal(size=(4_000, 2)).astype(np.float32)
     for at in rng.integers(0, len(sound), 30):
         sound[at : at + int(rng.integers(1, 120)), int(rng.integers(0, 2))] = np.nan
 
-    def replaced(pieces: list[Samples]) -> tuple[Samples, list[Hole], int]:
+    def replaced(pieces: list[Samples]) -> tuple[Samples, list[Hole], list[int]]:
         holes = Holes()
-        bad = BadSamples(RATE_HZ, holes)
+        bad = BadSamples(RATE_HZ, holes, n_channels=2, used=used)
         given = [bad.push(piece) for piece in pieces if len(piece)]
         held = bad.finish()
-        return (
-            np.concatenate([*given, *([] if held is None else [held])]),
-            holes.in_order(),
-            bad.n_bad,
-        )
+        samples = np.concatenate([*given, *([] if held is None else [held])])
+        return samples, holes.in_order(), bad.n_bad.tolist()
 
     whole = replaced([sound])
     assert len(whole[0]) == len(sound)
@@ -122,11 +120,41 @@ def test_holes_do_not_overlap_and_are_never_empty() -> None:
 
 
 def test_a_recording_that_is_mostly_bad_is_refused() -> None:
-    assert listen(with_bad(slice(0, N_FRAMES // 2 - 1)))[1]
-    with pytest.raises(NonFiniteSamples):
-        listen(with_bad(slice(100, N_FRAMES // 2 + 200)))
-    with pytest.raises(NonFiniteSamples):
-        listen(with_bad(slice(None)))
+    sound = noise(N_FRAMES)
+    for n_bad in (N_FRAMES // 2 - 1, N_FRAMES // 2 + 200, N_FRAMES):
+        sound[:n_bad] = np.nan
+        data = encoded(sound, rate_hz=RATE_HZ, kind="WAV", subtype="FLOAT")
+        if n_bad < N_FRAMES // 2:
+            assert [(start, stop) for start, stop, _ in listen(data)[1]] == [(0, n_bad)]
+            continue
+        with pytest.raises(NonFiniteSamples):
+            listen(data)
+
+
+def test_few_bad_samples_all_over_a_recording_are_not_most_of_it() -> None:
+    _, found, _ = listen(with_bad(slice(0, None, 100)))
+    assert [(start, stop) for start, stop, _ in found] == [(0, N_FRAMES // 100 * 100 + 1)]
+
+
+def test_bad_samples_of_an_unused_channel_are_no_holes() -> None:
+    sound = noise(N_FRAMES, n_channels=2)
+    with open_recording(io.BytesIO(with_bad(slice(20_000, 40_000)))) as decoder:
+        samples = np.concatenate(list(decoder.blocks(used=[0])))
+        assert decoder.holes == []
+        assert decoder.bad_channels == []
+    np.testing.assert_array_equal(samples[:, 0], sound[:, 0])
+    assert not samples[20_000:40_000, 1].any()
+
+
+def test_a_channel_that_is_mostly_bad_is_named() -> None:
+    for used, is_refused in ((None, False), ([0], False), ([1], True)):
+        with open_recording(io.BytesIO(with_bad(slice(10_000, None)))) as decoder:
+            if is_refused:
+                with pytest.raises(NonFiniteSamples):
+                    list(decoder.blocks(used=used))
+            else:
+                list(decoder.blocks(used=used))
+            assert decoder.bad_channels == [1]
 
 
 @pytest.mark.parametrize(
