@@ -4,10 +4,14 @@ A sound level meter indicates overload (IEC 61672-1:2013 section 5.11), since le
 are too low. A file does not state that its recorder was overloaded, but the waveform shows it: many
 crests end at the same amplitude, the ceiling, and are flat there. The ceiling is full scale or,
 behind an overloaded preamplifier or after attenuation, anything below.
+
+A tone has crests of one amplitude as well. Two properties distinguish it: its crests are round, and
+each has the shape of the one before.
 """
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -60,13 +64,28 @@ _KNOWN_WITHIN = 0.03
 #: Between two crests the waveform falls below this share of the ceiling.
 _DIP = 0.8
 
-#: Least length of a run of samples that equal the greatest one, and least number of runs in a block
-#: below full scale. At full scale one is enough.
+#: Least length of a run of samples that equal the greatest one, and least number of such runs with
+#: a kink at both ends in a block below full scale. At full scale one is enough.
 LEAST_RUN = 3
 LEAST_RUNS = 3
 
-#: Least number of shorter runs that has the same meaning: noise has crests of a single sample.
+#: A run has a kink at an end if the waveform falls by more than this beside it, over half its
+#: length, in steps of the quantisation. A round crest, a parabola, falls by four times as much over
+#: twice the width: by four steps, or 9.5 with dither. A fall by this share of the greatest sample
+#: is enough too: it exceeds four of the coarsest steps, which have no dither.
+_KINK_STEPS = 9.5
+_KINK = 0.2
+
+#: Least number of shorter runs that have the same meaning: noise has crests of a single sample.
 LEAST_TIPS = 6
+
+#: Least typical difference between the samples beside a crest and those beside an earlier one, as a
+#: share of the greatest sample. That of tones is 0 but for their noise.
+LEAST_VARIETY = 0.02
+
+#: Greatest number of crests in a period of a chord, and number of crests that are compared.
+_LAGS = 8
+_N_CRESTS = 256
 
 #: Greatest step of the quantisation as a share of the ceiling, and of a band. The crests of coarser
 #: samples are flat without being cut off.
@@ -75,6 +94,9 @@ _OF_BAND = 0.125
 
 #: A greatest sample is at full scale if it is within a step of 1. The coarsest step is mu-law's.
 _COARSEST_AT_FULL_SCALE = 0.035
+
+#: Finest step of the quantisation that is looked for: finer ones are lost in 32-bit floats.
+_FINEST = 2.0**-22
 
 #: Greatest share of equal neighbours below the ceiling: more come from repeated samples, or from a
 #: generator of rectangular waves.
@@ -170,37 +192,89 @@ class _Top:
         return 1 + int(np.count_nonzero(np.diff(crest_of)))
 
     def step(self) -> float:
-        """Return the step of the quantisation as a share of the greatest sample."""
-        values = np.unique(self.values[:_N_FOR_STEP])
-        return float(np.diff(values).min()) / self.greatest if values.size > 1 else 1.0
+        """Return the least step between two values, as a share of the greatest sample."""
+        steps = self._steps()
+        return float(steps[0]) if steps.size else 1.0
 
-    def is_periodic(self, low: float) -> bool:
-        """Return whether the values below ``low`` repeat more often than their steps explain.
+    def grid(self) -> float:
+        """Return the greatest step of which all steps between values are multiples.
 
-        Those of a tone whose period is a few samples are too few to judge the shape of its crests.
+        The values of a tone may be few and far apart, and their least step great. Coarse steps are
+        not exact, since they were rounded to 16 bits.
         """
-        others = self.values[self.values < low][:_N_FOR_STEP]
-        values = np.unique(others)
-        if values.size < 2:
-            return True
-        n_levels = float(values[-1] - values[0]) / float(np.diff(values).min())
-        return 2.0 * values.size < min(others.size, n_levels)
+        steps = self._steps()
+        coarse = _common_divisor(steps, within=0.05 * _COARSEST)
+        return coarse if coarse > _COARSEST else _common_divisor(steps, within=_FINEST)
 
-    def is_generated(self, step: float) -> bool:
-        """Return whether the block is a rectangular wave, or has levels that are held.
+    def _steps(self) -> NDArray[np.float64]:
+        values = np.unique(self.values[:_N_FOR_STEP]).astype(np.float64)
+        return np.unique(np.diff(values)) / self.greatest
 
-        Such a wave has flat crests, and is also flat elsewhere, or has no samples elsewhere.
+    def runs(self, chosen: NDArray[np.bool_]) -> tuple[Indices, Indices]:
+        """Return the first and the last index of each run of the chosen samples.
+
+        Runs at an edge of the block are left out: a neighbour is missing.
         """
-        inner = np.abs(self.samples[1:]) <= _FLOOR * self.greatest
-        inner &= self.samples[1:] != 0
-        changes = np.abs(np.diff(self.samples)[inner])
-        n_crossings = int(np.count_nonzero(np.diff(np.signbit(self.samples))))
-        if changes.size <= 2 * n_crossings and 2 * changes.size < self.samples.size:
-            return True
+        at = self.at[chosen]
+        is_first = np.diff(at, prepend=-2) != 1
+        first, last = at[is_first], at[np.roll(is_first, -1)]
+        inside = (first > 0) & (last < self.samples.size - 1)
+        return first[inside], last[inside]
+
+    def are_alike(self, first: Indices, last: Indices) -> bool:
+        """Return whether crests repeat the shape of those before, as those of tones and chords do.
+
+        The two samples beside a crest of a tone have the sum ``2 cos((n + 1) w / 2) cos(d) A``. It
+        hardly depends on the phase ``d``, so only crests of the same number ``n`` of samples are
+        compared.
+        """
+        first, last = first[:_N_CRESTS], last[:_N_CRESTS]
+        lengths = last - first
+        if lengths.size < 2:
+            return False
+        lags = range(1, 1 + min(_LAGS, max(1, lengths.size // 4)))
+        if min(np.median(np.abs(lengths[lag:] - lengths[:-lag])) for lag in lags) > 1:
+            return False
+        order = np.argsort(lengths, kind="stable")
+        lengths = lengths[order]
+        beside = (self.samples[first - 1] + self.samples[last + 1])[order]
+        for lag in lags:
+            is_same = lengths[lag:] == lengths[:-lag]
+            differences = np.abs(beside[lag:] - beside[:-lag])[is_same]
+            if differences.size and np.median(differences) < LEAST_VARIETY * self.greatest:
+                return True
+        return False
+
+    def is_held(self, step: float) -> bool:
+        """Return whether samples are repeated, so that crests are flat like everything else."""
+        changes = self._inner_changes()
         moves = changes[changes > 0]
         # A slow sound in coarse steps has equal neighbours too, and moves by one step.
         is_slow = moves.size > 0 and float(np.median(moves)) <= 2.5 * step * self.greatest
         return not is_slow and moves.size < (1 - _HELD) * changes.size
+
+    def is_rectangular(self) -> bool:
+        """Return whether the block is a rectangular wave, which has no samples elsewhere."""
+        n_changes = self._inner_changes().size
+        n_crossings = int(np.count_nonzero(np.diff(np.signbit(self.samples))))
+        return n_changes <= 2 * n_crossings and 2 * n_changes < self.samples.size
+
+    def _inner_changes(self) -> Samples:
+        inner = np.abs(self.samples[1:]) <= _FLOOR * self.greatest
+        inner &= self.samples[1:] != 0
+        return np.abs(np.diff(self.samples)[inner])
+
+
+def _common_divisor(numbers: NDArray[np.float64], *, within: float) -> float:
+    """Return the greatest number of which all numbers are multiples, to within an error."""
+    divisor = 0.0
+    for number in numbers:
+        rest = float(number)
+        while rest > within:
+            divisor, rest = rest, abs(math.remainder(divisor, rest))
+        if divisor <= 2 * within:
+            break
+    return divisor
 
 
 def _equal_tips(top: _Top) -> Indices:
@@ -209,23 +283,44 @@ def _equal_tips(top: _Top) -> Indices:
     n_equal = int(np.count_nonzero(is_equal))
     if n_equal < LEAST_RUN:
         return _none()
-    others = top.values[~is_equal]
-    step = top.greatest - (float(others.max()) if others.size else _FLOOR)
-    # A smooth crest has more samples in the next nine steps than at its top.
-    if 2 * np.count_nonzero(others >= top.greatest - 9.5 * step) >= n_equal:
+    first, last = top.runs(is_equal)
+    step = top.step()
+    is_full_scale = top.greatest * (1 + min(step, _COARSEST_AT_FULL_SCALE)) >= 1.0
+    if is_full_scale:
+        step = top.grid()
+    n_kinks = _count_kinks(top, first, last, step)
+    if n_kinks < (1 if is_full_scale else LEAST_RUNS) and not _are_tips(top, first, last, step):
+        return _none()
+    if not is_full_scale and (step > _COARSEST or top.is_rectangular()):
+        return _none()
+    if top.is_held(step):
         return _none()
     at: Indices = top.at[is_equal]
-    lengths = np.diff(np.flatnonzero(np.diff(at, prepend=-2, append=-2) != 1))
-    n_runs = int(np.count_nonzero(lengths >= LEAST_RUN))
-    is_full_scale = top.greatest + min(step, _COARSEST_AT_FULL_SCALE) >= 1.0
-    if n_runs < (1 if is_full_scale else LEAST_RUNS) and (
-        lengths.size < LEAST_TIPS or top.is_periodic(top.greatest)
-    ):
-        return _none()
-    finest = top.step()
-    if (finest > _COARSEST and not is_full_scale) or top.is_generated(finest):
-        return _none()
     return at
+
+
+def _count_kinks(top: _Top, first: Indices, last: Indices, step: float) -> int:
+    """Return the number of runs at whose ends the waveform bends sharply."""
+    is_run = last - first >= LEAST_RUN - 1
+    first, last = first[is_run], last[is_run]
+    half = (last - first) // 2
+    sides = (
+        top.samples[np.maximum(first - half, 0)],
+        top.samples[np.minimum(last + half, top.samples.size - 1)],
+    )
+    least = top.greatest * (1 - min(_KINK_STEPS * step, _KINK))
+    sign = np.sign(top.samples[first])
+    return int(np.count_nonzero((sign * sides[0] < least) & (sign * sides[1] < least)))
+
+
+def _are_tips(top: _Top, first: Indices, last: Indices, step: float) -> bool:
+    """Return whether so many crests that differ end at the greatest sample."""
+    if first.size < LEAST_TIPS:
+        return False
+    # A smooth crest has more samples in the next nine steps than at its top.
+    n_equal = np.count_nonzero(top.values == np.float32(top.greatest))
+    n_near = np.count_nonzero(top.values >= top.greatest * (1 - _KINK_STEPS * step)) - n_equal
+    return bool(2 * n_near < n_equal) and not top.are_alike(first, last)
 
 
 def _piled_up(top: _Top, known: float | None) -> Indices:
@@ -253,8 +348,8 @@ def _piled_up(top: _Top, known: float | None) -> Indices:
         if n_crests < (1 if is_known else LEAST_CRESTS) or n_best < _SAMPLES_PER_CREST * n_crests:
             continue
         step = top.step()
-        if step > _OF_BAND * width * _CLASS or top.is_periodic(low):
+        if step > _OF_BAND * width * _CLASS or top.are_alike(*top.runs(top.values >= low)):
             continue
-        if not top.is_generated(step):
+        if not (top.is_held(step) or top.is_rectangular()):
             return top.at[top.values >= low]
     return _none()

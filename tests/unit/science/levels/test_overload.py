@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import io
+
 import numpy as np
 import pytest
+import soundfile
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
@@ -49,8 +52,9 @@ def tone(hz: float) -> Sound:
 
 def mu_law(sound: Sound) -> Sound:
     """Return a sound in the 256 steps of mu-law."""
-    steps = np.rint(127 * np.sign(sound) * np.log1p(255 * np.abs(sound)) / np.log(256)) / 127
-    expanded: Sound = np.sign(steps) * (256 ** np.abs(steps) - 1) / 255
+    file = io.BytesIO()
+    soundfile.write(file, sound, RATE_HZ, format="WAV", subtype="ULAW")
+    expanded: Sound = soundfile.read(io.BytesIO(file.getvalue()))[0]
     return expanded
 
 
@@ -137,6 +141,85 @@ def test_no_sine_is_overload(bits: int, amplitude: float, hz: float) -> None:
     assert not overloaded(quantised(amplitude * tone(hz), bits)).any()
 
 
+@st.composite
+def tones(draw: st.DrawFn) -> tuple[Sound, int]:
+    """Draw a tone as a calibrator or a siren makes it, and its sample rate.
+
+    Many frequencies nearly divide the rate, so that all crests have almost the same samples.
+    """
+    rate_hz = draw(st.sampled_from([8_000, 16_000, 22_050, 32_000, 44_100, 48_000, 96_000]))
+    hz = draw(
+        st.sampled_from([63.0, 250.0, 500.0, 1_000.0, 2_000.0])
+        | st.floats(20, 0.45 * rate_hz)
+        | st.integers(3, 200).map(lambda samples: rate_hz / samples)
+        | st.integers(13, 99).map(lambda samples: 2 * rate_hz / samples)
+    )
+    hz *= 1 + draw(st.just(0.0) | st.floats(-60, 60)) * 1e-6
+    phase = draw(st.sampled_from([0, 0.3, np.pi / 2]) | st.floats(0, 2 * np.pi))
+    cycles = hz * np.arange(2 * rate_hz) / rate_hz
+    sound = np.sin(2 * np.pi * cycles + phase)
+    sound += draw(st.sampled_from([0, 0.01])) * np.sin(
+        draw(st.integers(2, 5)) * 2 * np.pi * cycles + draw(st.floats(0, 2 * np.pi))
+    )
+    random = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
+    sound += draw(st.sampled_from([0, 1e-4, 1e-3, 1e-2])) * random.standard_normal(sound.size)
+    sound *= draw(st.sampled_from([1.0, 0.999, 0.8, 0.1, 0.001]) | st.floats(0.001, 1))
+    sound /= max(1, np.abs(sound).max())
+    bits = draw(st.sampled_from([16, 24]))
+    dither = draw(st.booleans()) * random.triangular(-1, 0, 1, sound.size) / 2 ** (bits - 1)
+    return quantised(sound + dither, bits), rate_hz
+
+
+@given(tones())
+@settings(max_examples=150, deadline=None)
+def test_no_tone_is_overload(tone_and_rate: tuple[Sound, int]) -> None:
+    sound, rate_hz = tone_and_rate
+    assert not overloaded(sound, rate_hz=rate_hz).any()
+
+
+@given(
+    samples=st.integers(12, 400),
+    length=st.floats(4, 6),
+    ppm=st.sampled_from([0, -30, 10]),
+    phase=st.floats(0, 2 * np.pi),
+    bits=st.sampled_from([16, 24, 32]),
+)
+@settings(max_examples=50, deadline=None)
+def test_a_tone_that_is_cut_off_at_full_scale_is_found(
+    samples: int, length: float, ppm: int, phase: float, bits: int
+) -> None:
+    """Try crests of four samples and more, and of at least 0.5 dB too much."""
+    cycles = np.arange(N) * (1 + ppm * 1e-6) / samples
+    gain = max(1.06, 1 / np.cos(np.pi * length / samples))
+    found = overloaded(quantised(gain * np.sin(2 * np.pi * cycles + phase), bits))
+    assert found.reshape(4, 100).any(axis=1).all()
+
+
+@pytest.mark.parametrize("gain", [1.5, 3, 100])
+@pytest.mark.parametrize("hz", [250, 1_000, 4_000])
+def test_a_tone_of_any_gain_is_found_at_full_scale(hz: float, gain: float) -> None:
+    times_s = np.arange(2 * 48_000) / 48_000
+    sound = quantised(gain * np.sin(2 * np.pi * hz * times_s))
+    assert overloaded(sound, rate_hz=48_000).all()
+
+
+@pytest.mark.parametrize("hz", [50, 440, 1_000])
+def test_a_rectangular_wave_is_overload_at_full_scale(hz: float) -> None:
+    assert overloaded(quantised(square(hz))).all()
+
+
+@pytest.mark.parametrize("ratio", [1.25, 4 / 3, 1.5, 2])
+@pytest.mark.parametrize("samples", [11, 16, 17, 47, 128])
+def test_no_chord_is_overload(samples: int, ratio: float) -> None:
+    low = RATE_HZ / samples
+    assert not overloaded(quantised(0.5 * tone(low) + 0.5 * tone(low * ratio))).any()
+
+
+def test_no_change_of_pitch_is_overload() -> None:
+    sound = np.where(TIMES_S % 0.8 < 0.4, tone(500), tone(3_000))
+    assert not overloaded(quantised(0.5 * sound)).any()
+
+
 @pytest.mark.parametrize(
     "sound",
     [
@@ -157,6 +240,8 @@ def test_no_sine_is_overload(bits: int, amplitude: float, hz: float) -> None:
         np.repeat(0.5 * rumble(hz=4_000)[: N // 4], 4),
         mu_law(0.98 * tone(100)),
         mu_law(0.5 * rumble()),
+        quantised(0.5 * mu_law(0.9 * rumble())),
+        quantised(0.37 * mu_law(0.2 * tone(100))),
         quantised(0.01 * rumble(), 8),
         quantised(0.2 * rumble(), 8),
     ],
