@@ -305,6 +305,7 @@ def test_detections_are_paged_in_order(api: Api, runtime: Runtime) -> None:
         "emergence_db",
         "above_background_s",
         "overloaded",
+        "third_octaves",
     )
     assert seen == [event | dict.fromkeys(later) for event in events]
     assert_problem(api.simulate_get(path, params={"cursor": "-1"}), 400, "invalid-parameter")
