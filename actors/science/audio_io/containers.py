@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import BinaryIO, NamedTuple, cast
 
 from actors.facts import formats, frames
-from actors.science.audio_io import headers
+from actors.science.audio_io import headers, lengths
 from actors.science.audio_io.headers import Audio
 from actors.science.audio_io.patched_file import PatchedFile
 from actors.science.errors import EmptyRecording, UnknownAudioFormat
@@ -45,7 +45,7 @@ class Container:
         The length in the first frame of an MP3 file; ``None`` if there is none.
     patches
         Replacements for header bytes of the file, by offset from ``start``.
-    audiomoth_start
+    audiomoth_start, duration_s
         As in `headers.Audio`.
     """
 
@@ -57,6 +57,7 @@ class Container:
     promised_frames: int | None = None
     patches: dict[int, bytes] = field(default_factory=dict)
     audiomoth_start: int | None = None
+    duration_s: float | None = None
 
 
 class _Kind(NamedTuple):
@@ -86,7 +87,7 @@ _KINDS = {
     "avi": _Kind("avi"),
     "ts": _Kind("mpegts"),
     "ps": _Kind("mpeg"),
-    "asf": _Kind("asf"),
+    "asf": _Kind("asf", lengths.asf),
     "flv": _Kind("flv"),
     "amr": _Kind("amr"),
     "wavpack": _Kind("wv"),
@@ -97,8 +98,8 @@ _KINDS = {
     "dsf": _Kind("dsf"),
     "dff": _Kind("iff"),
     "tak": _Kind("tak"),
-    "voc": _Kind("voc"),
-    "nist": _Kind("nistsphere"),
+    "voc": _Kind("voc", lengths.voc),
+    "nist": _Kind("nistsphere", lengths.nist),
 }
 
 
@@ -143,6 +144,7 @@ def recognise(file: BinaryIO) -> Container:
             held_share=audio.held_share,
             patches=audio.patches,
             audiomoth_start=audio.audiomoth_start,
+            duration_s=audio.duration_s,
         )
     if name == "ogg":
         return Container(name, demuxer, _ogg_codec(head), start)

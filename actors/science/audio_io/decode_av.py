@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes.util
 import functools
+import re
 from collections.abc import Iterator
 from fractions import Fraction
 from pathlib import Path
@@ -39,6 +40,7 @@ _KNOW_LENGTH = frozenset(
         "mp4",
         "webm",
         "matroska",
+        "flv",
         "flac",
         "aiff",
         "caf",
@@ -50,6 +52,12 @@ _KNOW_LENGTH = frozenset(
         "mpc8",
     }
 )
+
+#: A duration in the tags of Matroska and WebM.
+_CLOCK = re.compile(r"(\d+):(\d\d):(\d\d(?:\.\d+)?)")
+
+#: This many packets or more in the header of an AVI file mean that their number is unknown.
+_UNKNOWN_PACKETS = 0x7FFF_0000
 
 #: Streams of self-delimiting frames: decoding resumes after a bad frame, such as a tag in the
 #: middle of a joined file. Where packets have times, the bad one leaves a gap.
@@ -202,7 +210,7 @@ class AvBackend:
         codec = self._stream.codec_context.codec.canonical_name
         rate_hz = first.sample_rate
         self.is_lossy = not codec.startswith(_LOSSLESS)
-        seconds = self._promised_s() if container.name in _KNOW_LENGTH else None
+        seconds = self._promised_s(container)
         self.promised = round(seconds * rate_hz) if seconds else container.promised_frames
         self.format = AudioFormat(
             container=container.name,
@@ -212,11 +220,26 @@ class AvBackend:
             n_frames=self.promised,
         )
 
-    def _promised_s(self) -> Fraction | None:
+    def _promised_s(self, container: Container) -> Fraction | float | None:
+        """Return the length that the header declares for the track, if it is reliable."""
+        is_alone = len(self._container.streams) == 1
+        if container.name == "avi" and self._stream.time_base:
+            # FFmpeg shortens the duration to that of the file, but not the number of packets.
+            n_packets = self._stream.frames
+            is_known = 0 < n_packets < _UNKNOWN_PACKETS
+            return n_packets * Fraction(self._stream.time_base) if is_known else None
+        if container.duration_s is not None:
+            return container.duration_s if is_alone else None
+        if container.name not in _KNOW_LENGTH:
+            return None
         if self._stream.duration and self._stream.time_base:
             return self._stream.duration * Fraction(self._stream.time_base)
+        # In Matroska and WebM, the end of the track.
+        end = _CLOCK.fullmatch(self._stream.metadata.get("DURATION", ""))
+        if end is not None:
+            return int(end[1]) * 3_600 + int(end[2]) * 60 + Fraction(end[3])
         # That of the longest track, if there are several.
-        if self._container.duration and len(self._container.streams) == 1:
+        if self._container.duration and is_alone:
             return Fraction(self._container.duration, av.time_base)
         return None
 

@@ -81,11 +81,14 @@ class Audio:
         Replacements for header bytes of the file, by offset.
     audiomoth_start
         The position of the audio in a file of AudioMoth, whose blocks are aligned to the file.
+    duration_s
+        The declared duration of the longest track; ``None`` if the header declares none.
     """
 
     held_share: float | None = None
     patches: dict[int, bytes] = field(default_factory=dict)
     audiomoth_start: int | None = None
+    duration_s: float | None = None
 
 
 def wave(file: BinaryIO) -> Audio:

@@ -1,0 +1,59 @@
+"""Truncated files are missing what the length in their header declares beyond their audio."""
+
+from __future__ import annotations
+
+import io
+from functools import partial
+
+import pytest
+
+from actors.science.audio_io.decode import open_recording
+from tests.support.shapes import SECONDS, by_ffmpeg, by_libsndfile, changed
+
+#: Kind, codec and rate; with video or without.
+FILES = {
+    "avi": partial(by_ffmpeg, "avi", "libmp3lame", 44_100),
+    "avi-pcm": partial(by_ffmpeg, "avi", "pcm_s16le", 16_000),
+    "avi-video": partial(by_ffmpeg, "avi", "libmp3lame", 44_100, video_s=6.0),
+    "asf": partial(by_ffmpeg, "asf", "wmav2", 44_100, bit_rate=96_000),
+    "flv": partial(by_ffmpeg, "flv", "libmp3lame", 44_100),
+    "matroska-video": partial(by_ffmpeg, "matroska", "aac", 48_000, video_s=6.0),
+    "matroska-late": partial(by_ffmpeg, "matroska", "aac", 48_000, video_s=6.0, begins_s=2.0),
+    "webm": partial(by_ffmpeg, "webm", "libopus", 48_000),
+    "nist": partial(by_libsndfile, "NIST", "PCM_16", 16_000),
+    "voc": partial(by_libsndfile, "VOC", "PCM_16", 16_000),
+}
+
+
+def lengths(data: bytes) -> tuple[float, float]:
+    """Return the decoded and the missing seconds."""
+    with open_recording(io.BytesIO(data)) as decoder:
+        n_frames = sum(map(len, decoder.blocks()))
+        return n_frames / decoder.format.rate_hz, decoder.missing_s
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_a_truncated_file_is_missing_its_end(name: str) -> None:
+    data = FILES[name]()
+    whole_s, missing_s = lengths(data)
+    assert missing_s == 0
+    held_s, missing_s = lengths(data[: len(data) * 4 // 10])
+    assert 0.1 * SECONDS < held_s < 0.95 * whole_s
+    assert held_s + missing_s == pytest.approx(whole_s, abs=0.1)
+
+
+@pytest.mark.parametrize(
+    ("name", "mark", "at", "size"),
+    [
+        ("nist", b"sample_count", 0, b"unknown_number"),
+        ("voc", b"\x1a\x1a\x00", 8, bytes(3)),
+        ("voc", b"\x1a\x1a\x00", 8, b"\xff" * 3),
+        # The flag of a broadcast.
+        ("asf", bytes.fromhex("a1dcab8c47a9cf118ee400c00c205365"), 88, b"\x01"),
+    ],
+)
+def test_a_header_without_a_length_declares_nothing(
+    name: str, mark: bytes, at: int, size: bytes
+) -> None:
+    data = changed(FILES[name], (mark, at, size))
+    assert lengths(data[: len(data) * 6 // 10])[1] == 0
