@@ -8,9 +8,8 @@ from functools import partial
 import pytest
 
 from actors.science.audio_io.decode import open_recording
-from tests.support.shapes import SECONDS, by_ffmpeg, by_libsndfile, changed
+from tests.support.shapes import by_ffmpeg, by_libsndfile, changed
 
-#: Kind, codec and rate; with video or without.
 FILES = {
     "avi": partial(by_ffmpeg, "avi", "libmp3lame", 44_100),
     "avi-pcm": partial(by_ffmpeg, "avi", "pcm_s16le", 16_000),
@@ -37,8 +36,11 @@ def test_a_truncated_file_is_missing_its_end(name: str) -> None:
     data = FILES[name]()
     whole_s, missing_s = lengths(data)
     assert missing_s == 0
-    held_s, missing_s = lengths(data[: len(data) * 4 // 10])
-    assert 0.1 * SECONDS < held_s < 0.95 * whole_s
+    # A muxer may write the audio before most of the video.
+    held_s, n_bytes = whole_s, len(data)
+    while held_s > whole_s - 0.4:
+        n_bytes -= len(data) // 20
+        held_s, missing_s = lengths(data[:n_bytes])
     assert held_s + missing_s == pytest.approx(whole_s, abs=0.1)
 
 
