@@ -86,7 +86,7 @@ def position(frame: bytes, *, n_block: int) -> int | None:
     """Return the position of an encoded frame in the stream, according to its header.
 
     It is counted in samples if frames have different lengths, else in frames of ``n_block``
-    (RFC 9639, 9.1). ``None`` if it is no frame.
+    (RFC 9639, 9.1). ``None`` if it is not a frame.
     """
     if len(frame) < _COUNT_AT + _MOST_COUNT_BYTES or frame[:2] not in (b"\xff\xf8", b"\xff\xf9"):
         return None

@@ -11,9 +11,7 @@ from scipy import signal
 
 from actors.science.levels import priming, weighting
 from actors.science.levels.bands import BandMeter, settled
-from actors.science.levels.levels import (
-    STEPS_PER_S,
-)
+from actors.science.levels.levels import STEPS_PER_S
 from actors.science.levels.peak import PeakMeter
 from actors.science.types import Hole
 

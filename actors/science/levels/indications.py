@@ -6,9 +6,9 @@ of the instrument, which its user states, raises the levels.
 
 from __future__ import annotations
 
-import dataclasses
 import math
 from dataclasses import dataclass
+from functools import partial
 from typing import NamedTuple
 
 import numpy as np
@@ -75,12 +75,10 @@ def overload_on_grid(
     """
     if levels.overloaded is None:
         return None
-    times = dataclasses.replace(levels, mean_square=levels.overloaded.astype(np.float32))
-    parts = dataclasses.replace(levels, mean_square=levels.mean_square * levels.overloaded)
-    whole = levels.on_grid(step_s=step_s, lead_s=lead_s)
-    part = parts.on_grid(step_s=step_s, lead_s=lead_s)
+    mean = partial(levels.mean_on_grid, step_s=step_s, lead_s=lead_s)
+    whole, part = mean(levels.mean_square), mean(levels.mean_square * levels.overloaded)
     energy = np.divide(part, whole, out=np.zeros(whole.size), where=whole > 0)
-    return OverloadShares(times.on_grid(step_s=step_s, lead_s=lead_s), energy)
+    return OverloadShares(mean(levels.overloaded.astype(np.float32)), energy)
 
 
 def least_in_range_db(noise_floor_db: float) -> float:

@@ -176,16 +176,26 @@ class LevelHistory:
         The steps have the length ``step_s``, the result [shape=(n_steps,)]. The mean is over the
         recorded part of a step; it is 0 where nothing is recorded.
         """
+        return self.mean_on_grid(self.mean_square, step_s=step_s, lead_s=lead_s)
+
+    def mean_on_grid(
+        self, values: NDArray[np.floating[Any]], *, step_s: float, lead_s: float
+    ) -> NDArray[np.float64]:
+        """Return the mean of a value of each step, on the grid of `on_grid`."""
         n_steps = math.ceil(round((lead_s + self.duration_s) / step_s, 6))
         bounds_s = np.arange(n_steps + 1) * step_s - lead_s
-        return self.energy_curve().mean_squares(np.clip(bounds_s, 0, self.duration_s))
+        return self._curve(values).mean_squares(np.clip(bounds_s, 0, self.duration_s))
 
     def energy_curve(self) -> EnergyCurve:
         """Return the cumulative A-weighted energy."""
+        return self._curve(self.mean_square)
+
+    def _curve(self, values: NDArray[np.floating[Any]]) -> EnergyCurve:
+        """Return the cumulative sum of a value of each step, weighted by its recorded frames."""
         # In place, since a day has nine million steps.
         frames = recorded.frames_until(self._bounds(), self.holes)
         energy_until = np.zeros(frames.size)
-        np.multiply(np.diff(frames), self.mean_square, out=energy_until[1:])
+        np.multiply(np.diff(frames), values, out=energy_until[1:])
         np.cumsum(energy_until, out=energy_until)
         return EnergyCurve(self.rate_hz, self.n_frames, self.holes, frames, energy_until)
 

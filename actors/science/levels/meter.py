@@ -38,7 +38,7 @@ class LevelMeter:
     """Measures the levels of a recording.
 
     Channels are weighted separately. The powers of the used channels are averaged, and their peak
-    is the maximum; every channel has levels of its own in `Totals.channels`.
+    is the maximum; `Totals.channels` has the levels of every channel.
 
     Parameters
     ----------

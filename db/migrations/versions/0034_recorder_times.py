@@ -6,8 +6,8 @@ columns are nullable without a default: no row is written. A session with a time
 the time that its caller gave, which is what the old code writes.
 
 Each ALTER takes an ACCESS EXCLUSIVE lock of its table for an instant. Reading the table for the
-checks blocks nobody, but cannot be done in one transaction with the rest. If the migration is
-interrupted, it can be run again.
+checks does not block writes, but cannot be done in one transaction with the rest. If it is
+interrupted, the migration can be run again.
 
 Revision: 0034
 After: 0033

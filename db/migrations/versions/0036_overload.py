@@ -8,7 +8,7 @@ means that overload was not measured.
 Adding a column takes an ACCESS EXCLUSIVE lock of its table for an instant, and queries queue behind
 a migration that waits for it (5 s at most, by `db.migrate`). Each table is committed by itself: a
 transaction with both locks could deadlock with a request that takes the tables in the other order.
-Reading the sessions for the check blocks nobody. If the migration is interrupted, it can be run
+Reading the sessions for the check does not block writes. If the migration is interrupted, it can be run
 again.
 
 Revision: 0036

@@ -6,7 +6,7 @@ column has a constant default, so that no row is rewritten: existing sessions, a
 old code adds, use the energy mean of all channels. A worker of the release before ignores the
 column.
 
-Reading the table for the check blocks nobody, but cannot be done in one transaction with the rest.
+Reading the table for the check does not block writes, but cannot be done in one transaction with the rest.
 If the migration is interrupted, it can be run again.
 
 Revision: 0037

@@ -47,7 +47,7 @@ def moment(
     fraction: str | None = None,
     offset: str | None = None,
 ) -> datetime | None:
-    """Return the time of these numbers; None if there is no such time or offset.
+    """Return the time of these numbers; None if the time or the offset does not exist.
 
     Parameters
     ----------
