@@ -11,22 +11,17 @@ each has the shape of the one before.
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
-Samples = NDArray[np.float32]
-Indices = NDArray[np.intp]
+from actors.science.levels.crests import COARSEST, FLOOR, Indices, Samples, Top
 
 #: A band in which crests pile up is at least at this share of the greatest sample of its block, and
 #: of the recent past. The past loses 0.5 % in each block, so that a click does not matter for long.
 OF_GREATEST = 0.7
 _FORGETTING = 0.995
-
-#: Samples below this share of the greatest one of their block are not looked at.
-_FLOOR = 0.6
 
 #: Width of the classes of the histogram below the greatest sample, as a share of it, and their
 #: number.
@@ -61,9 +56,6 @@ _SAMPLES_PER_CREST = 2
 _SAMPLES_AT_KNOWN = 3
 _KNOWN_WITHIN = 0.03
 
-#: Between two crests the waveform falls below this share of the ceiling.
-_DIP = 0.8
-
 #: Least length of a run of samples that equal the greatest one, and least number of such runs with
 #: a kink at both ends in a block below full scale. At full scale one is enough.
 LEAST_RUN = 3
@@ -79,31 +71,11 @@ _KINK = 0.2
 #: Least number of shorter runs that have the same meaning: noise has crests of a single sample.
 LEAST_TIPS = 6
 
-#: Least typical difference between the samples beside a crest and those beside an earlier one, as a
-#: share of the greatest sample. That of tones is 0 but for their noise.
-LEAST_VARIETY = 0.02
-
-#: Greatest number of crests in a period of a chord, and number of crests that are compared.
-_LAGS = 8
-_N_CRESTS = 256
-
-#: Greatest step of the quantisation as a share of the ceiling, and of a band. The crests of coarser
-#: samples are flat without being cut off.
-_COARSEST = 0.01
+#: Greatest step of the quantisation as a share of a band of crests.
 _OF_BAND = 0.125
 
 #: A greatest sample is at full scale if it is within a step of 1. The coarsest step is mu-law's.
 _COARSEST_AT_FULL_SCALE = 0.035
-
-#: Finest step of the quantisation that is looked for: finer ones are lost in 32-bit floats.
-_FINEST = 2.0**-22
-
-#: Greatest share of equal neighbours below the ceiling: more come from repeated samples, or from a
-#: generator of rectangular waves.
-_HELD = 0.2
-
-#: Number of samples from which the step of the quantisation is found.
-_N_FOR_STEP = 4_096
 
 
 @dataclass(slots=True)
@@ -153,11 +125,11 @@ def _cut_off(samples: Samples, polarity: _Polarity) -> Indices:
     polarity.greatest = max(polarity.greatest * _FORGETTING, greatest)
     if greatest <= 0:
         return _none()
-    floor = np.float32(_FLOOR * greatest)
+    floor = np.float32(FLOOR * greatest)
     at = np.flatnonzero(samples > floor if polarity.sign > 0 else samples < -floor)
     if at.size < LEAST_RUN or at.size == samples.size:
         return _none()
-    top = _Top(samples, at, np.abs(samples[at]), greatest)
+    top = Top(samples, at, np.abs(samples[at]), greatest)
     found = _equal_tips(top)
     if not found.size and greatest >= OF_GREATEST * polarity.greatest:
         found = _piled_up(top, polarity.ceiling)
@@ -170,114 +142,7 @@ def _none() -> Indices:
     return np.zeros(0, dtype=np.intp)
 
 
-@dataclass(frozen=True, slots=True)
-class _Top:
-    """The samples of a block near its greatest one, of one polarity.
-
-    ``at`` are their indices in ``samples``, ``values`` their magnitudes.
-    """
-
-    samples: Samples
-    at: Indices
-    values: Samples
-    greatest: float
-
-    def crests(self, low: float) -> int:
-        """Return the number of crests that reach ``low``, between which the waveform dips."""
-        dips = self.values < _DIP * low
-        if _FLOOR * self.greatest <= _DIP * low:
-            # Samples that are not in `values` dip as well.
-            dips |= np.diff(self.at, prepend=self.at[0]) > 1
-        crest_of = np.cumsum(dips)[self.values >= low]
-        return 1 + int(np.count_nonzero(np.diff(crest_of)))
-
-    def step(self) -> float:
-        """Return the least step between two values, as a share of the greatest sample."""
-        steps = self._steps()
-        return float(steps[0]) if steps.size else 1.0
-
-    def grid(self) -> float:
-        """Return the greatest step of which all steps between values are multiples.
-
-        The values of a tone may be few and far apart, and their least step great. Coarse steps are
-        not exact, since they were rounded to 16 bits.
-        """
-        steps = self._steps()
-        coarse = _common_divisor(steps, within=0.05 * _COARSEST)
-        return coarse if coarse > _COARSEST else _common_divisor(steps, within=_FINEST)
-
-    def _steps(self) -> NDArray[np.float64]:
-        values = np.unique(self.values[:_N_FOR_STEP]).astype(np.float64)
-        return np.unique(np.diff(values)) / self.greatest
-
-    def runs(self, chosen: NDArray[np.bool_]) -> tuple[Indices, Indices]:
-        """Return the first and the last index of each run of the chosen samples.
-
-        Runs at an edge of the block are left out: a neighbour is missing.
-        """
-        at = self.at[chosen]
-        is_first = np.diff(at, prepend=-2) != 1
-        first, last = at[is_first], at[np.roll(is_first, -1)]
-        inside = (first > 0) & (last < self.samples.size - 1)
-        return first[inside], last[inside]
-
-    def are_alike(self, first: Indices, last: Indices) -> bool:
-        """Return whether crests repeat the shape of those before, as those of tones and chords do.
-
-        The two samples beside a crest of a tone have the sum ``2 cos((n + 1) w / 2) cos(d) A``. It
-        hardly depends on the phase ``d``, so only crests of the same number ``n`` of samples are
-        compared.
-        """
-        first, last = first[:_N_CRESTS], last[:_N_CRESTS]
-        lengths = last - first
-        if lengths.size < 2:
-            return False
-        lags = range(1, 1 + min(_LAGS, max(1, lengths.size // 4)))
-        if min(np.median(np.abs(lengths[lag:] - lengths[:-lag])) for lag in lags) > 1:
-            return False
-        order = np.argsort(lengths, kind="stable")
-        lengths = lengths[order]
-        beside = (self.samples[first - 1] + self.samples[last + 1])[order]
-        for lag in lags:
-            is_same = lengths[lag:] == lengths[:-lag]
-            differences = np.abs(beside[lag:] - beside[:-lag])[is_same]
-            if differences.size and np.median(differences) < LEAST_VARIETY * self.greatest:
-                return True
-        return False
-
-    def is_held(self, step: float) -> bool:
-        """Return whether samples are repeated, so that crests are flat like everything else."""
-        changes = self._inner_changes()
-        moves = changes[changes > 0]
-        # A slow sound in coarse steps has equal neighbours too, and moves by one step.
-        is_slow = moves.size > 0 and float(np.median(moves)) <= 2.5 * step * self.greatest
-        return not is_slow and moves.size < (1 - _HELD) * changes.size
-
-    def is_rectangular(self) -> bool:
-        """Return whether the block is a rectangular wave, which has no samples elsewhere."""
-        n_changes = self._inner_changes().size
-        n_crossings = int(np.count_nonzero(np.diff(np.signbit(self.samples))))
-        return n_changes <= 2 * n_crossings and 2 * n_changes < self.samples.size
-
-    def _inner_changes(self) -> Samples:
-        inner = np.abs(self.samples[1:]) <= _FLOOR * self.greatest
-        inner &= self.samples[1:] != 0
-        return np.abs(np.diff(self.samples)[inner])
-
-
-def _common_divisor(numbers: NDArray[np.float64], *, within: float) -> float:
-    """Return the greatest number of which all numbers are multiples, to within an error."""
-    divisor = 0.0
-    for number in numbers:
-        rest = float(number)
-        while rest > within:
-            divisor, rest = rest, abs(math.remainder(divisor, rest))
-        if divisor <= 2 * within:
-            break
-    return divisor
-
-
-def _equal_tips(top: _Top) -> Indices:
+def _equal_tips(top: Top) -> Indices:
     """Return the samples that equal the greatest one, if they are cut off there."""
     is_equal = top.values == np.float32(top.greatest)
     n_equal = int(np.count_nonzero(is_equal))
@@ -291,7 +156,7 @@ def _equal_tips(top: _Top) -> Indices:
     n_kinks = _count_kinks(top, first, last, step)
     if n_kinks < (1 if is_full_scale else LEAST_RUNS) and not _are_tips(top, first, last, step):
         return _none()
-    if not is_full_scale and (step > _COARSEST or top.is_rectangular()):
+    if not is_full_scale and (step > COARSEST or top.is_rectangular()):
         return _none()
     if top.is_held(step):
         return _none()
@@ -299,7 +164,7 @@ def _equal_tips(top: _Top) -> Indices:
     return at
 
 
-def _count_kinks(top: _Top, first: Indices, last: Indices, step: float) -> int:
+def _count_kinks(top: Top, first: Indices, last: Indices, step: float) -> int:
     """Return the number of runs at whose ends the waveform bends sharply."""
     is_run = last - first >= LEAST_RUN - 1
     first, last = first[is_run], last[is_run]
@@ -313,7 +178,7 @@ def _count_kinks(top: _Top, first: Indices, last: Indices, step: float) -> int:
     return int(np.count_nonzero((sign * sides[0] < least) & (sign * sides[1] < least)))
 
 
-def _are_tips(top: _Top, first: Indices, last: Indices, step: float) -> bool:
+def _are_tips(top: Top, first: Indices, last: Indices, step: float) -> bool:
     """Return whether so many crests that differ end at the greatest sample."""
     if first.size < LEAST_TIPS:
         return False
@@ -323,7 +188,7 @@ def _are_tips(top: _Top, first: Indices, last: Indices, step: float) -> bool:
     return bool(2 * n_near < n_equal) and not top.are_alike(first, last)
 
 
-def _piled_up(top: _Top, known: float | None) -> Indices:
+def _piled_up(top: Top, known: float | None) -> Indices:
     """Return the samples in a band in which crests pile up; ``known`` is an earlier ceiling."""
     n_least = LEAST_SAMPLES if known is None else _SAMPLES_AT_KNOWN
     if top.values.size < n_least:
