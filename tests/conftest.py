@@ -31,7 +31,7 @@ os.environ["CLAMOR_BACKBONE_URL"] = "off"
 # An example that takes long on a busy machine is no failure. Every run draws other examples, so a
 # developer's many runs try fewer each than CI's few.
 hypothesis.settings.register_profile(
-    "clamor", deadline=None, max_examples=100 if os.environ.get("CI") == "true" else 50
+    "clamor", deadline=None, max_examples=100 if os.environ.get("CI") == "true" else 25
 )
 hypothesis.settings.load_profile("clamor")
 

@@ -8,7 +8,7 @@ import struct
 import numpy as np
 import soundfile
 
-from tests.unit.science.sounds import encoded_av
+from tests.support.sounds import encoded_av
 
 RATE_HZ = 16_000
 

@@ -18,6 +18,7 @@ from actors.science.detection.chunks import RATE_HZ as PCM_HZ
 from actors.science.detection.tagging.backbone import BackboneNetwork
 from actors.science.detection.tagging.tagger import Tagger
 from db.tables.documents.sessions import Levels
+from tests.integration.science.audio_io import test_audiomoth as audiomoth
 from tests.support import recordings, weights
 from tests.support.pipeline import (
     add,
@@ -28,7 +29,6 @@ from tests.support.pipeline import (
     summary_of,
 )
 from tests.support.shapes import by_ffmpeg
-from tests.unit.science.audio_io import test_audiomoth as audiomoth
 
 pytestmark = pytest.mark.integration
 

@@ -39,6 +39,7 @@ from tests.integration.audio.test_base_types import use
 from tests.support import accounts, outages, recordings, voices, weights
 from tests.support.api import Api, client_of
 from tests.support.clock import ask
+from tests.support.metering import metered
 from tests.support.pipeline import (
     add,
     detections_of,
@@ -46,7 +47,6 @@ from tests.support.pipeline import (
     run_to_the_end,
     session,
 )
-from tests.unit.science.metering import metered
 
 pytestmark = pytest.mark.integration
 

@@ -13,7 +13,7 @@ from actors.execution.runtime import Runtime
 from actors.messaging.messages import ProcessAudioFile
 from tests.support.api import Api
 from tests.support.pipeline import add, handle, run_to_the_end, session
-from tests.unit.science.audio_io.recording_time.files import AUDIO, bext, guano, info, wav
+from tests.support.recorder_files import AUDIO, bext, guano, info, wav
 
 pytestmark = pytest.mark.integration
 

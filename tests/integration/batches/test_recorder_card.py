@@ -9,7 +9,7 @@ from actors.execution.runtime import Runtime
 from tests.integration.analytics.reported import made
 from tests.integration.batches.calls import form, items, send, work
 from tests.support.api import Api
-from tests.unit.science.audio_io.recording_time.files import bext, guano, info, wav
+from tests.support.recorder_files import bext, guano, info, wav
 
 pytestmark = pytest.mark.integration
 

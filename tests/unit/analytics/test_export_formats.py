@@ -1,8 +1,7 @@
-"""Each export format, read back by a third-party tool, matches what was written.
+"""Each export format, read back, matches what was written.
 
-Only RTTM is read by code in this file, following the field list of the RT-09 evaluation plan: the
-tools that read it would require a diarisation system. crowsetta and sed_eval are imported where
-they are used: that takes seconds, and every test process collects this file.
+RTTM is read by code in this file, following the field list of the RT-09 evaluation plan: the tools
+that read it would require a diarisation system.
 """
 
 from __future__ import annotations
@@ -11,12 +10,11 @@ import csv
 import io
 import json
 import re
-import uuid
 import zipfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 from urllib.parse import unquote
 
 import msgspec
@@ -39,13 +37,14 @@ from actors.analytics.formats.dcase import Dcase
 from actors.analytics.formats.ndjson import NdJson
 from actors.analytics.formats.parquet import Parquet
 from actors.analytics.formats.raven import Raven
-from actors.analytics.formats.rows import ExportedRecording, FormatWriter, Sink, cell
+from actors.analytics.formats.rows import ExportedRecording, Sink, cell
 from actors.analytics.formats.rttm import Rttm
 from actors.facts import export_formats
 from actors.science.audio_io import clips
 from db.queries.export_queries import ExportedEvent
 from db.tables.exports import EXPORT_FORMATS
 from services.api.exports.schemas import Format
+from tests.support.exported import DOG, RAIN, Rows, one, written
 
 #: Possible file names of clients and noise types of users' models: any text except U+0000, which
 #: Postgres does not store.
@@ -118,19 +117,7 @@ def some_rows(draw: Any) -> list[tuple[ExportedRecording, list[ExportedEvent]]]:
     return found
 
 
-Rows = Sequence[tuple[ExportedRecording, Sequence[ExportedEvent]]]
 many = settings(max_examples=30, suppress_health_check=list(HealthCheck))
-
-
-def written(make: Callable[[IO[bytes]], FormatWriter], rows: Rows) -> bytes:
-    out = io.BytesIO()
-    writer = make(Sink(out))  # type: ignore[arg-type]
-    for recording, events in rows:
-        # As from the store: a recording with many detections comes in several pieces.
-        for part in (events[:2], events[2:]) if len(events) > 2 else (events,):
-            writer.add(recording, part)
-    writer.close()
-    return out.getvalue()
 
 
 def flat(rows: Rows, *, text: Callable[[str], str] = str) -> list[dict[str, Any]]:
@@ -158,24 +145,6 @@ def flat(rows: Rows, *, text: Callable[[str], str] = str) -> list[dict[str, Any]
         for recording, events in rows
         for event in events
     ]
-
-
-def one(
-    *events: ExportedEvent, file_name: str = "street.wav", rate_hz: int | None = 48_000
-) -> Rows:
-    recording = ExportedRecording(
-        session_id=uuid.uuid4(),
-        file_name=file_name,
-        recorded_at=None,
-        rate_hz=rate_hz,
-        used=(),
-        level_reference="dBFS",
-    )
-    return [(recording, events)]
-
-
-DOG = ExportedEvent(0, 1.5, 2.25, "dog_bark", 0.9, -32.5, -20.0)
-RAIN = ExportedEvent(1, 3.0, 60.0, "rain", 0.75, None, None)
 
 
 def test_every_format_is_known_everywhere() -> None:
@@ -299,17 +268,6 @@ def test_audacity_has_a_line_an_event(rows: Rows) -> None:
         ]
 
 
-def test_audacity_is_read_by_crowsetta(tmp_path: Path) -> None:
-    import crowsetta
-
-    path = tmp_path / "labels.txt"
-    path.write_bytes(written(Audacity, one(DOG, RAIN)))
-    read = crowsetta.formats.seq.AudSeq.from_file(path)
-    assert list(read.start_times) == [1.5, 3.0]
-    assert list(read.end_times) == [2.25, 60.0]
-    assert list(read.labels) == ["dog_bark", "rain"]
-
-
 @given(some_rows())
 @many
 def test_raven_has_a_line_an_event(rows: Rows) -> None:
@@ -322,19 +280,6 @@ def test_raven_has_a_line_an_event(rows: Rows) -> None:
         ]
 
 
-def test_raven_is_read_by_crowsetta(tmp_path: Path) -> None:
-    import crowsetta
-
-    path = tmp_path / "street.selections.txt"
-    path.write_bytes(written(Raven, one(DOG, RAIN)))
-    boxes = crowsetta.formats.bbox.Raven.from_file(path).to_bbox()
-    assert [(box.onset, box.offset, box.label) for box in boxes] == [
-        (1.5, 2.25, "dog_bark"),
-        (3.0, 60.0, "rain"),
-    ]
-    assert {(box.low_freq, box.high_freq) for box in boxes} == {(0.0, 24_000.0)}
-
-
 def test_raven_has_the_group_and_the_audioset_class() -> None:
     mine = RAIN._replace(noise_type="a_type_of_mine")
     header, *lines = lines_of(written(Raven, one(DOG, mine)))
@@ -343,30 +288,6 @@ def test_raven_has_the_group_and_the_audioset_class() -> None:
         ("nature", "/m/0bt9lr"),
         ("", ""),
     ]
-
-
-def test_dcase_is_read_by_sed_eval_and_can_be_scored(tmp_path: Path) -> None:
-    import sed_eval
-
-    path = tmp_path / "events.txt"
-    rows = [*one(DOG, RAIN), *one(DOG), *one(file_name="quiet.wav")]
-    path.write_bytes(written(Dcase, rows))
-    read = sed_eval.io.load_event_list(filename=str(path))
-    assert [
-        (each.get("filename"), each.get("onset"), each.get("offset"), each.get("event_label"))
-        for each in read
-    ] == [
-        ("street.wav", 1.5, 2.25, "dog_bark"),
-        ("street.wav", 3.0, 60.0, "rain"),
-        # The second recording of the same name gets a distinct name.
-        ("street-2.wav", 1.5, 2.25, "dog_bark"),
-        ("quiet.wav", None, None, None),
-    ]
-    assert read.unique_files == ["quiet.wav", "street-2.wav", "street.wav"]
-    metrics = sed_eval.sound_event.EventBasedMetrics(event_label_list=["dog_bark", "rain"])
-    of_one = read.filter(filename="street.wav")
-    metrics.evaluate(reference_event_list=of_one, estimated_event_list=of_one)
-    assert metrics.results_overall_metrics()["f_measure"]["f_measure"] == 1.0
 
 
 @given(some_rows())

@@ -21,7 +21,7 @@ from actors.science.detection.cnn import N_MELS, REACH, Convolutional, Layers, l
 from actors.science.detection.features import FEATURE_VERSION
 from actors.science.errors import ModelError
 from actors.science.types import AnyArray
-from tests.unit.science.sounds import EXTREMES, extreme
+from tests.support.sounds import EXTREMES, extreme
 
 WIDTHS, HIDDEN = (4, 6, 8), 10
 CLASSES = ("background", "bark", "rain")

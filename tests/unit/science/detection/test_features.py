@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from actors.science import synth
 from actors.science.detection.chunks import HOP, MAX_CHUNK, MIN_CHUNK
 from actors.science.detection.features import FEATURE_VERSION, MARGIN, N_FEATURES, extract
-from tests.unit.science.sounds import EXTREMES, extreme
+from tests.support.sounds import EXTREMES, extreme
 
 N_SAMPLES = 10 * 16_000 + 4_321
 

@@ -14,7 +14,7 @@ from actors.science.detection import textures
 from actors.science.detection.chunks import HOP, MAX_CHUNK, MIN_CHUNK, RATE_HZ
 from actors.science.detection.cnn import N_MELS
 from actors.science.detection.textures import N_TEXTURES, extract
-from tests.unit.science.sounds import EXTREMES, extreme
+from tests.support.sounds import EXTREMES, extreme
 
 #: Axes of a vector of textures.
 SHAPE = (len(textures.DILATIONS), textures.STATISTICS, textures.PATTERN_SIZE**2 - 1, textures.ZONES)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import math
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -21,8 +20,9 @@ from actors.science.evaluation.metrics import (
     false_alarms_per_hour,
     segment_f1,
 )
+from tests.support.metering import DATA
 
-CASES = json.loads((Path(__file__).parents[1] / "data" / "sound_event_metrics.json").read_text())
+CASES = json.loads((DATA / "sound_event_metrics.json").read_text())
 
 #: Multiples of an eighth, so that sums and differences are exact.
 _times = st.integers(0, 80).map(lambda n: n / 8)

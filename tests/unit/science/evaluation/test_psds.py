@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -12,8 +11,9 @@ import pytest
 
 from actors.science.evaluation.labelled_events import LabelledEvent, Recordings
 from actors.science.evaluation.psds import DCASE_1, DCASE_2, Scenario, psds
+from tests.support.metering import DATA
 
-CASES = json.loads((Path(__file__).parents[1] / "data" / "sound_event_metrics.json").read_text())
+CASES = json.loads((DATA / "sound_event_metrics.json").read_text())
 
 HOUR = {"a": 3600.0}
 TRUE = {"a": [LabelledEvent(0.0, 10.0, "bark"), LabelledEvent(20.0, 40.0, "rain")]}

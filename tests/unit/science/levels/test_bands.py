@@ -10,7 +10,7 @@ from scipy import signal
 from actors.facts.third_octaves import NOMINAL_HZ, exact_hz
 from actors.science.levels import bands
 from actors.science.levels.totals import to_db
-from tests.unit.science.metering import metered, rows, sine
+from tests.support.metering import metered, rows, sine
 
 MASK = rows("iec61260_third_octave_class1.csv")
 AXIS = np.log([row["normalised_frequency"] for row in MASK])

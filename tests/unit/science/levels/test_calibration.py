@@ -19,7 +19,7 @@ from actors.science.errors import (
     ToneUnsteady,
 )
 from actors.science.levels import calibration
-from tests.unit.science.metering import overall, sine
+from tests.support.metering import overall, sine
 
 RATE_HZ = 48_000
 

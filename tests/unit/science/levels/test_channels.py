@@ -16,7 +16,7 @@ from actors.science.levels import channels
 from actors.science.levels.channels import IDENTICAL, INVERTED, LIVE, SILENT
 from actors.science.levels.meter import LevelMeter
 from actors.science.levels.totals import Totals
-from tests.unit.science.metering import metered, overall
+from tests.support.metering import metered, overall
 
 RATE_HZ = 16_000
 

@@ -18,7 +18,7 @@ from actors.science.levels.levels import (
     in_hundredths,
     step_start,
 )
-from tests.unit.science.metering import measure, sine
+from tests.support.metering import measure, sine
 
 
 def test_the_steps_lie_on_the_exact_grid() -> None:

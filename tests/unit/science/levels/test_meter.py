@@ -9,7 +9,6 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from numpy.typing import NDArray
 from scipy import signal
 
 from actors.science.levels import meter
@@ -18,27 +17,10 @@ from actors.science.levels.meter import LevelMeter
 from actors.science.levels.peak import PeakMeter
 from actors.science.levels.time_weighting import TimeWeighting
 from actors.science.levels.totals import to_db
-from tests.unit.science.metering import measure, metered, overall, rows, sine, table
+from tests.support.metering import exact, measure, metered, overall, rows, sine, table, tone
 
 #: dB re 20 micropascal of a digital full scale that corresponds to one pascal.
 PASCAL_DB = 20 * math.log10(1 / 20e-6)
-
-
-def exact(quantity: str, contains: str = "") -> tuple[float, float]:
-    """Return the expected value and tolerance of a row of the closed forms."""
-    [row] = [
-        row
-        for row in table("exact_vectors.csv")
-        if row["quantity"] == quantity and contains in row["input"]
-    ]
-    return float(row["expected"]), float(row["tolerance"])
-
-
-def tone(level_db: float, seconds: float, *, rate_hz: int = 8_000) -> NDArray[np.float64]:
-    """Return 1 kHz with a level for a calibration of 100 dB."""
-    peak = math.sqrt(2) * 10 ** ((level_db - 100) / 20)
-    # Whole cycles repeat after a second.
-    return np.resize(sine(rate_hz, hz=1000, seconds=1, peak=peak), round(rate_hz * seconds))
 
 
 @pytest.mark.parametrize("rate_hz", [11_025, 16_000, 22_050, 32_000, 44_100, 48_000, 96_000])
@@ -108,18 +90,9 @@ def test_a_sine_has_its_root_mean_square() -> None:
     assert level_db + PASCAL_DB == pytest.approx(94, abs=20 * math.log10(1 + 2 * tolerance))
 
 
-@pytest.mark.parametrize(
-    ("name", "parts"),
-    [
-        ("half at 60 dB and half at 80 dB", [(60, 30), (80, 30)]),
-        ("one second at 100 dB in a 60 dB hour", [(60, 1_800), (100, 1), (60, 1_799)]),
-    ],
-)
-def test_equivalent_levels_with_closed_forms(name: str, parts: list[tuple[float, float]]) -> None:
-    expected, tolerance = exact("leq_db", name)
-    # The lowest rate at which an hour of 1 kHz is still measured.
-    samples = np.concatenate([tone(level_db, s, rate_hz=4_000) for level_db, s in parts])
-    found = overall(samples, 4_000, calibration_db=100)
+def test_the_equivalent_level_with_a_closed_form() -> None:
+    expected, tolerance = exact("leq_db", "half at 60 dB and half at 80 dB")
+    found = overall(np.concatenate([tone(60, 30), tone(80, 30)]), 8_000, calibration_db=100)
     for level in ("laeq_db", "lceq_db", "lzeq_db"):
         assert found[level] == pytest.approx(expected, abs=tolerance), level
 

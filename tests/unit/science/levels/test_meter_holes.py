@@ -16,7 +16,7 @@ from actors.science.levels.levels import LevelHistory
 from actors.science.levels.meter import LevelMeter
 from actors.science.levels.totals import Totals
 from actors.science.types import Event, Hole, HoleKind
-from tests.unit.science.metering import sine
+from tests.support.metering import sine
 
 RATE_HZ = 8_000
 

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from actors.science.levels import weighting
-from tests.unit.science.metering import metered, overall, sine
+from tests.support.metering import metered, overall, sine
 
 #: Maximum effect of an offset, in dB.
 LIMIT_DB = 0.1

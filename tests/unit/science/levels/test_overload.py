@@ -171,7 +171,6 @@ def tones(draw: st.DrawFn) -> tuple[Sound, int]:
 
 
 @given(tones())
-@settings(max_examples=150, deadline=None)
 def test_no_tone_is_overload(tone_and_rate: tuple[Sound, int]) -> None:
     sound, rate_hz = tone_and_rate
     assert not overloaded(sound, rate_hz=rate_hz).any()
@@ -184,7 +183,6 @@ def test_no_tone_is_overload(tone_and_rate: tuple[Sound, int]) -> None:
     phase=st.floats(0, 2 * np.pi),
     bits=st.sampled_from([16, 24, 32]),
 )
-@settings(max_examples=50, deadline=None)
 def test_a_tone_that_is_cut_off_at_full_scale_is_found(
     samples: int, length: float, ppm: int, phase: float, bits: int
 ) -> None:
@@ -257,7 +255,6 @@ def test_what_is_flat_without_being_cut_off_is_no_overload(sound: Sound) -> None
     level_db=st.floats(-60, 0),
     bits=st.sampled_from([16, 24]),
 )
-@settings(max_examples=40, deadline=None)
 def test_noise_that_is_not_cut_off_is_no_overload(
     seed: int, hz: float, level_db: float, bits: int
 ) -> None:
@@ -266,7 +263,7 @@ def test_noise_that_is_not_cut_off_is_no_overload(
 
 
 @given(cuts=st.lists(st.integers(0, N), max_size=6))
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15)
 def test_the_division_into_blocks_does_not_matter(cuts: list[int]) -> None:
     clipped = quantised(2 * rumble()).astype(np.float32)[:, None]
     meter = LevelMeter(rate_hz=RATE_HZ, n_channels=1)

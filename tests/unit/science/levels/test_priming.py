@@ -15,7 +15,7 @@ from actors.science.levels import priming, weighting
 from actors.science.levels.meter import LevelMeter
 from actors.science.levels.time_weighting import FAST_TAU_S
 from actors.science.types import Hole, HoleKind
-from tests.unit.science.metering import overall
+from tests.support.metering import overall
 
 RATES = (8_000, 11_025, 16_000, 44_100, 48_000, 96_000, 192_000)
 PEAK = 0.45

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from actors.science.levels.totals import Histogram, Totals, lden_db
-from tests.unit.science.metering import metered, table
+from tests.support.metering import metered, table
 
 
 def histogram(*levels_db: float) -> Histogram:

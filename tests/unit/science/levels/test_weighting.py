@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from scipy import signal
 
 from actors.science.levels.weighting import POLES_HZ, a_weighting, c_weighting, supported_hz
-from tests.unit.science.metering import metered, rows, sine
+from tests.support.metering import metered, rows, sine
 
 TABLE = rows("iec61672_weighting.csv")
 RATES_HZ = (8_000, 11_025, 16_000, 22_050, 32_000, 44_100, 48_000, 96_000)

@@ -14,7 +14,7 @@ import soundfile
 
 from actors.science.audio_io.recording_time import clocks, finder
 from db.tables.sessions import RECORDED_AT_ORIGINS, RECORDED_AT_ZONES
-from tests.unit.science.audio_io.recording_time.files import RATE_HZ, found
+from tests.support.recorder_files import RATE_HZ, found
 
 COMMENT = "Recorded at 06:44:04 02/07/2024 (UTC+2) by AudioMoth 24F3190361DA3578 at medium gain"
 AT = datetime(2024, 7, 2, 4, 44, 4, tzinfo=UTC)

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from actors.science.audio_io import headers
 from actors.science.audio_io.recording_time import finder, riff_chunks
-from tests.unit.science.audio_io.recording_time import files
+from tests.support import recorder_files as files
 
 CONTAINERS = ("wav", "rf64", "w64", "aiff", "caf", "flac", "ogg", "mp3", "mp4", "aac", "webm")
 #: More than the reader ever reads of a file: the first chunk of each of its kinds, headers, and the

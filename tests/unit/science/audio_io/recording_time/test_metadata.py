@@ -8,8 +8,8 @@ from datetime import UTC, datetime
 import pytest
 
 from actors.science.audio_io import headers
-from tests.unit.science.audio_io.recording_time import files
-from tests.unit.science.audio_io.recording_time.files import (
+from tests.support import recorder_files as files
+from tests.support.recorder_files import (
     bext,
     box,
     found,

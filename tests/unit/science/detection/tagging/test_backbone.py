@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -25,10 +24,11 @@ from actors.science.detection.tagging.backbone import (
 from actors.science.detection.tagging.mobilenet import N_TAGS
 from actors.science.errors import ModelError
 from tests.support import weights
+from tests.support.metering import DATA
 
 WIDTH = 0.4
 #: The embedding and the tags of `chirp`, by the published weights of ``mn04_as``.
-VECTORS = Path(__file__).parents[2] / "data" / "mn04_as.csv"
+VECTORS = DATA / "mn04_as.csv"
 State = dict[str, Tensor]
 
 

@@ -25,7 +25,7 @@ from actors.science.levels import channels
 from actors.science.levels.meter import LevelMeter
 from actors.science.levels.totals import ChannelTotals
 from actors.science.plotting import plots
-from tests.unit.science.sounds import encoded
+from tests.support.sounds import encoded
 
 Samples = NDArray[np.float32]
 

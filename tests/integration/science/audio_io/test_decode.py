@@ -24,7 +24,7 @@ from actors.science.errors import (
 )
 from actors.science.types import AudioFormat
 from tests.support import decompression_bombs
-from tests.unit.science.sounds import encoded, encoded_av, noise
+from tests.support.sounds import encoded, encoded_av, noise
 
 RATE_HZ = 16_000
 N_FRAMES = 3 * RATE_HZ + 17

@@ -25,7 +25,7 @@ from actors.science.detection import classifier, inference
 from actors.science.errors import EmptyRecording
 from actors.science.plotting import plots
 from actors.science.types import Event
-from tests.unit.science.sounds import encoded, noise
+from tests.support.sounds import encoded, noise
 
 
 def prepared(data: bytes) -> tuple[Prepared, NDArray[np.float32]]:

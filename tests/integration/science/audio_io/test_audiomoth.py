@@ -13,7 +13,7 @@ from actors.science.audio_io.audiomoth import AudioMothExpander
 from actors.science.audio_io.decode import open_recording
 from actors.science.audio_io.holes import MOST_HOLES
 from actors.science.types import Hole, HoleKind
-from tests.unit.science.audio_io.recorded import Recorded, opened
+from tests.integration.science.audio_io.recorded import Recorded, opened
 
 RATE_HZ = 48_000
 #: Bytes of AudioMoth's header, after which blocks are aligned to 512 bytes of the file.

@@ -15,7 +15,7 @@ from actors.science.audio_io.holes import MOST_HOLES, Holes
 from actors.science.errors import NonFiniteSamples
 from actors.science.types import Hole, HoleKind
 from tests.support.shapes import BURST_AMPLITUDE, BURST_S, Samples, by_ffmpeg
-from tests.unit.science.sounds import encoded, noise
+from tests.support.sounds import encoded, noise
 
 RATE_HZ = 16_000
 N_FRAMES = 3 * RATE_HZ + 17

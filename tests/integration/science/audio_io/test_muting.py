@@ -12,7 +12,7 @@ from scipy import signal
 from actors.facts.third_octaves import NOMINAL_HZ
 from actors.science.audio_io import muting
 from tests.support import voices
-from tests.unit.science.metering import metered
+from tests.support.metering import metered
 
 RATE_HZ = 32_000
 Samples = NDArray[np.float32]

@@ -12,8 +12,8 @@ from actors.science.audio_io.decode import open_recording
 from actors.science.types import HoleKind
 from tests.support import shapes
 from tests.support.corpus import SHAPES
+from tests.support.metering import overall
 from tests.support.shapes import Shape
-from tests.unit.science.metering import overall
 
 
 def test_the_corpus_is_large_and_has_every_container() -> None:

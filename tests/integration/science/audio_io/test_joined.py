@@ -12,8 +12,8 @@ from actors.science.audio_io import containers, joined, ogg
 from actors.science.audio_io.decode import open_recording
 from actors.science.errors import RecordingError, Undecodable
 from actors.science.types import AudioFormat
-from tests.unit.science.audio_io.recorded import Recorded, opened
-from tests.unit.science.sounds import encoded, encoded_av, noise
+from tests.integration.science.audio_io.recorded import Recorded, opened
+from tests.support.sounds import encoded, encoded_av, noise
 
 RATE_HZ = 16_000
 

@@ -12,7 +12,7 @@ import pytest
 from actors.science.audio_io import headers
 from actors.science.audio_io.decode import open_recording
 from actors.science.errors import RecordingError
-from tests.unit.science.sounds import encoded, noise
+from tests.support.sounds import encoded, noise
 
 RATE_HZ = 16_000
 SECONDS = 2

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,7 @@ from actors.science.levels.levels import LevelHistory
 from actors.science.levels.meter import LevelMeter
 from actors.science.levels.totals import Totals
 
-DATA = Path(__file__).parent / "data"
+DATA = Path(__file__).parents[1] / "reference_data"
 
 
 def table(name: str) -> list[dict[str, str]]:
@@ -31,6 +32,23 @@ def rows(name: str) -> list[dict[str, float]]:
 def sine(rate_hz: int, *, hz: float, seconds: float, peak: float = 1.0) -> NDArray[np.float64]:
     """Return a sine that begins at zero."""
     return peak * np.sin(2 * np.pi * hz * np.arange(round(rate_hz * seconds)) / rate_hz)
+
+
+def exact(quantity: str, contains: str = "") -> tuple[float, float]:
+    """Return the expected value and tolerance of a row of the closed forms."""
+    [row] = [
+        row
+        for row in table("exact_vectors.csv")
+        if row["quantity"] == quantity and contains in row["input"]
+    ]
+    return float(row["expected"]), float(row["tolerance"])
+
+
+def tone(level_db: float, seconds: float, *, rate_hz: int = 8_000) -> NDArray[np.float64]:
+    """Return 1 kHz with a level for a calibration of 100 dB."""
+    peak = math.sqrt(2) * 10 ** ((level_db - 100) / 20)
+    # Whole cycles repeat after a second.
+    return np.resize(sine(rate_hz, hz=1000, seconds=1, peak=peak), round(rate_hz * seconds))
 
 
 def metered(
