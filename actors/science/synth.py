@@ -23,6 +23,9 @@ DEMO_RATE_HZ = 44_100
 _DEMO_BED_DB = -58.0
 _DEMO_SOUND_DB = (-30.0, -22.0)
 
+#: Greatest sample of a sound, full scale = 1. Blows are quieter for it: they would be cut off.
+_DEMO_PEAK = 0.9
+
 
 class Truth(NamedTuple):
     """A sound of the demonstration: seconds from its start, and the noise type."""
@@ -146,11 +149,14 @@ def demo_recording(seed: int = 7) -> tuple[NDArray[np.float32], list[Truth]]:
         length_s = rng.uniform(2.8, 4.2)
         sound = SOUNDS[name](rng, int(length_s * DEMO_RATE_HZ), DEMO_RATE_HZ)
         first = int(at_s * DEMO_RATE_HZ)
+        amplitude = min(
+            _amplitude(rng.uniform(*_DEMO_SOUND_DB)), _DEMO_PEAK / float(np.abs(sound).max())
+        )
         faded = sound * _fade(sound.size, DEMO_RATE_HZ)
-        samples[first : first + sound.size] += faded * _amplitude(rng.uniform(*_DEMO_SOUND_DB))
+        samples[first : first + sound.size] += faded * amplitude
         truth.append(Truth(round(at_s, 3), round(at_s + length_s, 3), name))
         at_s += length_s + rng.uniform(1.5, 2.2)
-    return np.clip(samples, -1.0, 1.0).astype(np.float32), truth
+    return samples.astype(np.float32), truth
 
 
 def _blow(rng: np.random.Generator, rate_hz: int) -> NDArray[np.float64]:

@@ -14,7 +14,8 @@ from contextlib import contextmanager
 from functools import partial
 from typing import BinaryIO, cast
 
-from actors.science.audio_io import audiomoth, containers, joined, ogg
+from actors.science.audio_io import audiomoth, containers, joined
+from actors.science.audio_io.chain import Chain
 from actors.science.audio_io.containers import Container
 from actors.science.audio_io.decode_av import AvBackend
 from actors.science.audio_io.decode_continued import ContinuedBackend
@@ -61,8 +62,7 @@ def open_recording(file: BinaryIO) -> Iterator[Decoder]:
     container = containers.recognise(file)
     parts = joined.parts(file, container)
     if len(parts) > 1:
-        chain = ogg.Chain(parts, partial(_open_link, file))
-        decoder = Decoder(chain, container=container)
+        decoder = Decoder(Chain(parts, partial(_open_part, file)), container=container)
     else:
         visible = range(container.start, file.seek(0, 2))
         source = PatchedFile(file, patches=container.patches, part=visible)
@@ -73,7 +73,7 @@ def open_recording(file: BinaryIO) -> Iterator[Decoder]:
         decoder.close()
 
 
-def _open_link(file: BinaryIO, part: range) -> Decoder:
+def _open_part(file: BinaryIO, part: range) -> Decoder:
     source = PatchedFile(file, patches={}, part=part)
     container = containers.recognise(cast(BinaryIO, source))
     source = PatchedFile(file, patches=container.patches, part=part[container.start :])

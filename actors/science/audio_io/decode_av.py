@@ -18,7 +18,7 @@ from av.packet import Packet
 from av.stream import Disposition
 from numpy.typing import NDArray
 
-from actors.science.audio_io import flac
+from actors.science.audio_io import codec_names, flac
 from actors.science.audio_io.containers import Container
 from actors.science.audio_io.holes import Holes
 from actors.science.audio_io.layout import Layout, LayoutConverter
@@ -214,7 +214,7 @@ class AvBackend:
         self.promised = round(seconds * rate_hz) if seconds else container.promised_frames
         self.format = AudioFormat(
             container=container.name,
-            codec=codec,
+            codec=codec_names.of_ffmpeg(codec),
             rate_hz=rate_hz,
             n_channels=len(first.layout.channels),
             n_frames=self.promised,

@@ -8,6 +8,7 @@ import numpy as np
 import soundfile
 from numpy.typing import NDArray
 
+from actors.science.audio_io import codec_names
 from actors.science.audio_io.containers import Container
 from actors.science.audio_io.holes import Holes
 from actors.science.audio_io.patched_file import BrokenAudio, PatchedFile
@@ -38,7 +39,7 @@ class SoundFileBackend:
         self.is_lossy = container.name == "ogg" or self._file.subtype.startswith("MPEG")
         self.format = AudioFormat(
             container=container.name,
-            codec=self._file.subtype.lower(),
+            codec=codec_names.of_libsndfile(self._file.subtype, container),
             rate_hz=int(self._file.samplerate),
             n_channels=int(self._file.channels),
             n_frames=self.promised,

@@ -1,8 +1,4 @@
-"""Recordings that are joined in one file, such as by ``cat``.
-
-Decoders silently stop at the end of the first one, or decode the others with its rate and channels.
-So the parts are found here, and each is opened separately.
-"""
+"""The parts of a file in which recordings were joined, such as by ``cat``; `chain` decodes them."""
 
 from __future__ import annotations
 
@@ -11,6 +7,7 @@ from itertools import pairwise
 from typing import BinaryIO
 
 from actors.science.audio_io import ogg
+from actors.science.audio_io.chain import MOST_PARTS
 from actors.science.audio_io.containers import Container
 from actors.science.errors import Undecodable
 
@@ -33,7 +30,7 @@ def parts(file: BinaryIO, container: Container) -> list[range]:
     Raises
     ------
     Undecodable
-        If there are more than `ogg.MOST_LINKS`.
+        If there are more than `chain.MOST_PARTS`.
     """
     if container.name == "ogg":
         return ogg.links(file)
@@ -42,15 +39,15 @@ def parts(file: BinaryIO, container: Container) -> list[range]:
         starts = _flac_starts(file, container.start)
     elif container.name == "wav":
         starts = _wave_starts(file, container.start)
-    if len(starts) > ogg.MOST_LINKS:
-        raise Undecodable(f"the file joins more than {ogg.MOST_LINKS} recordings")
+    if len(starts) > MOST_PARTS:
+        raise Undecodable(f"the file joins more than {MOST_PARTS} recordings")
     return [range(start, end) for start, end in pairwise([*starts, file.seek(0, 2)])]
 
 
 def _flac_starts(file: BinaryIO, start: int) -> list[int]:
     starts = [start]
     position, kept = start + len(_FLAC_BEGINNING), b""
-    while len(starts) <= ogg.MOST_LINKS:
+    while len(starts) <= MOST_PARTS:
         file.seek(position)
         data = file.read(BLOCK_BYTES)
         if not data:
@@ -68,7 +65,7 @@ def _flac_starts(file: BinaryIO, start: int) -> list[int]:
 def _wave_starts(file: BinaryIO, start: int) -> list[int]:
     """Return the starts of WAVE files, each at the end of the one before."""
     starts: list[int] = []
-    while len(starts) <= ogg.MOST_LINKS:
+    while len(starts) <= MOST_PARTS:
         file.seek(start)
         header = file.read(_WAVE_HEADER_BYTES)
         order = _WAVE_ORDERS.get(header[:4])
