@@ -27,6 +27,7 @@ from actors.science.detection.chunks import (
     plan_spans,
 )
 from actors.science.detection.classifier import Classifier
+from actors.science.detection.contrast import Surroundings
 from actors.science.detection.decoding import find_segments
 from actors.science.detection.ensemble import Array
 from actors.science.detection.holes import Interval
@@ -178,6 +179,7 @@ def find_events(
         blur_s=blur_s(model),
         lead_s=grid.lead_s,
         classify_steady=classify_steady,
+        stands_out=Surroundings(read, grid, levels).differ,
         holes=holes,
     )
     return [event for event in found if event.confidence >= asked.get(event.noise_type, 0.0)]

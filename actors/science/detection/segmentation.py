@@ -72,6 +72,9 @@ class Named:
 #: Classifies the frames ``[first, stop)``.
 ClassifySegment = Callable[[int, int], Named]
 
+#: Returns whether a segment, one of several, differs from what is around it.
+StandsOut = Callable[[Segment, Sequence[Segment]], bool]
+
 
 def in_order(likely: Mapping[str, float]) -> list[TypeProbability]:
     """Sort types by probability, in descending order."""
@@ -104,6 +107,7 @@ def merge(
     blur_s: float,
     lead_s: float = 0.0,
     classify_steady: ClassifySegment | None = None,
+    stands_out: StandsOut = lambda segment, segments: True,
     holes: Sequence[Interval] = (),
 ) -> list[Event]:
     """Turn the framewise scores of a whole recording into events.
@@ -124,6 +128,9 @@ def merge(
         Time from the start of the scores' grid to that of the recording.
     classify_steady
         Classifies a window without segments; without it such windows have no events.
+    stands_out
+        Segments and overlays that do not stand out from the sound around them are dropped; see
+        `contrast`. By default all do.
     holes
         Where nothing is recorded, in order and apart from each other. The scores are of filled
         holes. No event begins or ends in one; those of `LONG_HOLE_S` or more divide events.
@@ -145,12 +152,17 @@ def merge(
     is_lost = frames_within(holes, n_steps=len(scores), lead_s=lead_s, least_s=LONG_HOLE_S)
     if is_lost.any():
         scores = np.where(is_lost[:, None], np.array(classes) == BACKGROUND, scores)
-    segments = find_segments(scores, classes=classes)
+    decoded = find_segments(scores, classes=classes)
+    segments = [each for each in decoded if stands_out(each, decoded)]
     classified = [(each, classify(each.first, each.stop)) for each in segments]
     if classify_steady is not None:
         quiet = quiet_windows(segments, is_lost=is_lost)
         classified += [(each, classify_steady(each.first, each.stop)) for each in quiet]
-    named = [event for segment, found in classified for event in _events(segment, found)]
+    named = [
+        event
+        for segment, found in classified
+        for event in _events(segment, found, keep=lambda part: stands_out(part, segments))
+    ]
     edges = _Edges(levels, blur_s=blur_s, lead_s=lead_s, holes=holes)
     joined = (_moved(edges.refined(event), -lead_s) for event in _joined(named))
     lasting = (event for event in _measured(joined, levels, holes) if _lasts(event))
@@ -166,14 +178,15 @@ def merge(
     return sorted([*audible, *loud], key=lambda event: (event.start_s, -event.confidence))
 
 
-def _events(segment: Segment, named: Named) -> Iterable[Event]:
-    """Return the events of a segment, one for each reported type."""
+def _events(segment: Segment, named: Named, *, keep: Callable[[Segment], bool]) -> Iterable[Event]:
+    """Return the events of a segment, one for each reported type and each overlay to keep."""
     for answer in named.answers:
         others = [each for each in named.candidates if each.noise_type != answer.noise_type]
         first = [answer] if len(others) < len(named.candidates) else []
         yield _event(segment, answer, [*first, *others])
     for part, found in named.overlays:
-        yield _event(part, found, [found])
+        if keep(part):
+            yield _event(part, found, [found])
 
 
 def _event(
