@@ -1,8 +1,9 @@
 """The schema of the first release.
 
-Locks: none that matter; the database is empty.
-Takes: a moment.
-Before: nothing. After: any process of this release.
+Locks: nothing that anyone waits for; it creates every table.
+Takes: less than a second.
+Before: no release; the database is empty.
+After: the first release.
 
 The SQL is in ``db/migrations/baseline``, a file for each domain. Each table comes with the comments
 of its columns and with its indexes; above each index are the queries of ``db/queries`` and
