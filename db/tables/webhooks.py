@@ -1,8 +1,8 @@
 """The tables of webhooks, which are notified of the end of sessions, and of their deliveries.
 
-The database itself creates deliveries: a trigger on ``audio_sessions`` (migration 0014) adds one
-for each webhook of a session, in the transaction that ends it. So no code path that ends a session
-can omit them.
+The database itself creates deliveries: a trigger on ``audio_sessions`` (`db.tables.routines`) adds
+one for each webhook of a session, in the transaction that ends it. So no code path that ends a
+session can omit them.
 """
 
 from __future__ import annotations

@@ -44,7 +44,7 @@ def test_ids_of_one_process_ascend() -> None:
 def test_ids_ascend_whatever_the_clock_does(steps_ms: list[int]) -> None:
     clock_ms = iter(itertools.accumulate(steps_ms, initial=1_700_000_000_000))
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(ids.time, "time_ns", lambda: next(clock_ms) * 1_000_000)
+        patch.setattr(time, "time_ns", lambda: next(clock_ms) * 1_000_000)
         process = ids._Ids()
         made = [process.new() for _ in steps_ms]
     assert all(one < other for one, other in itertools.pairwise(made))
@@ -63,7 +63,7 @@ def test_threads_never_get_the_same_id() -> None:
 
 def test_processes_that_begin_at_the_same_time_get_other_ids() -> None:
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(ids.time, "time_ns", lambda: 1_700_000_000_000_000_000)
+        patch.setattr(time, "time_ns", lambda: 1_700_000_000_000_000_000)
         made = {ids._Ids().new() for _ in range(2_000)}
     assert len(made) == 2_000
 
@@ -71,5 +71,5 @@ def test_processes_that_begin_at_the_same_time_get_other_ids() -> None:
 def test_the_counter_has_room_for_a_clock_that_stands_still() -> None:
     """It starts in the lower half of its range, so its top bit is 0."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(ids.time, "time_ns", lambda: 1_700_000_000_000_000_000)
+        patch.setattr(time, "time_ns", lambda: 1_700_000_000_000_000_000)
         assert all((ids._Ids().new().int >> 75) & 1 == 0 for _ in range(500))
