@@ -12,7 +12,7 @@ from sqlalchemy.orm import Mapped, mapped_column
 from db.tables.base import JsonObject, StoredHole
 
 
-class SessionOptions:
+class OptionsOfSession:
     """The options that a session was posted with; some are set from the recording if left out."""
 
     calibration_db: Mapped[float | None] = mapped_column(
@@ -88,7 +88,7 @@ class SessionOptions:
     )
 
 
-class SessionRecording:
+class RecordingOfSession:
     """The recording as decoded, the products of the stages, and the progress through its spans.
 
     ``process`` sets the format, ``split`` the decoded audio and its levels, ``aggregate`` the

@@ -29,7 +29,7 @@ from db.tables.base import (
     Traced,
     one_of,
 )
-from db.tables.session_columns import SessionOptions, SessionRecording
+from db.tables.session_columns import OptionsOfSession, RecordingOfSession
 
 #: The states of a session. The first four are unfinished, the others final.
 SESSION_STATES = (
@@ -79,7 +79,7 @@ def level_reference(calibration_db: float | None) -> str:
     return "dBFS" if calibration_db is None else "dB SPL"
 
 
-class AudioSession(SessionOptions, SessionRecording, Claimable, Owned, Traced, Base):
+class AudioSession(OptionsOfSession, RecordingOfSession, Claimable, Owned, Traced, Base):
     """One recording on its way from upload to answer."""
 
     __tablename__ = "audio_sessions"

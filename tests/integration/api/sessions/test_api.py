@@ -57,6 +57,13 @@ def test_a_raw_body_is_stored_and_its_session_found(api: Api, runtime: Runtime) 
     assert runtime.blobs.get(recording_key(uuid.UUID(posted.json["id"]))) == RECORDING
 
 
+def test_ids_sort_by_the_time_of_the_post(api: Api) -> None:
+    keyed = {"headers": {"Idempotency-Key": "a"}}
+    ids = [uuid.UUID(post(api, **options).json["id"]) for options in ({}, keyed, {})]
+    assert [each.version for each in ids] == [7, 7, 7]
+    assert ids == sorted(ids)
+
+
 def test_a_form_is_taken_too(api: Api, runtime: Runtime) -> None:
     boundary = "something-between"
     body = (
