@@ -8,6 +8,7 @@ import pytest
 from sqlalchemy import Connection, text
 
 from db import catalog
+from db.ids import new_id
 from db.store import make_engine
 
 pytestmark = pytest.mark.integration
@@ -129,6 +130,14 @@ def test_the_comparison_leaves_nothing_behind(connection: Connection) -> None:
     ).scalar_one()
     assert left == 0
     assert connection.execute(text("SHOW search_path")).scalar_one() == path
+    assert catalog.differences(connection) == []
+
+
+def test_a_role_that_owns_nothing_can_compare(connection: Connection) -> None:
+    role = f"plain_{new_id().hex}"
+    # Rolled back with the transaction.
+    connection.execute(text(f"CREATE ROLE {role}"))
+    connection.execute(text(f"SET LOCAL ROLE {role}"))
     assert catalog.differences(connection) == []
 
 
