@@ -51,6 +51,8 @@ def upgrade(url: str) -> str:
     try:
         with engine.connect() as connection, _alone(engine):
             refuse_unreleased(connection)
+            # Alembic begins a transaction for each migration only outside of another one.
+            connection.rollback()
             command.upgrade(config(connection), "head")
             connection.commit()
             return head()

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 import sqlalchemy
 from alembic import command
+from alembic.config import Config
 from sqlalchemy import Connection, select, text
 
 from db import migrate
@@ -100,6 +101,45 @@ def test_the_printed_sql_makes_the_same_schema(
             assert migrate.current(connection) == migrate.head()
         engine.dispose()
         assert migrate.drift(url) == []
+
+
+PLANTED = """
+from alembic import op
+
+revision = "b999"
+down_revision = {head!r}
+branch_labels = None
+depends_on = None
+
+
+def upgrade() -> None:
+    op.execute("ALTER TABLE users ADD COLUMN age integer")
+    with op.get_context().autocommit_block():
+        op.execute("CREATE INDEX CONCURRENTLY ix_users_age ON users (age)")
+"""
+
+
+def test_a_migration_may_leave_its_transaction(
+    database_url: str, connection: Connection, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Indexes are built concurrently, which cannot run inside a transaction."""
+    (tmp_path / "b999_planted.py").write_text(PLANTED.format(head=migrate.head()))
+    versions = Path(migrate.__file__).parent / "migrations" / "versions"
+    original = migrate.config
+
+    def config(connection: Connection | None) -> Config:
+        made = original(connection)
+        made.set_main_option("path_separator", "os")
+        made.set_main_option("version_locations", f"{versions}:{tmp_path}")
+        return made
+
+    monkeypatch.setattr(migrate, "config", config)
+    assert migrate.upgrade(database_url) == "b999"
+    assert migrate.drift(database_url) == [
+        "column users.age is not in the models",
+        "index ix_users_age is not in the models",
+    ]
+    assert migrate.current(connection) == "b999"
 
 
 @pytest.mark.parametrize("revision", ["0001", "0039"])
