@@ -42,6 +42,7 @@ class NoiseModel(Owned, Base):
     __table_args__ = (
         UniqueConstraint("sha256"),
         Index("ix_noise_models_created_at", "created_at"),
+        Index("ix_noise_models_user_id", "user_id"),
     )
 
     id: Mapped[uuid.UUID] = mapped_column(primary_key=True, comment="The model's ID.")

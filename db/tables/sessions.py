@@ -124,6 +124,7 @@ class AudioSession(OptionsOfSession, RecordingOfSession, Claimable, Owned, Trace
         Index("ix_audio_sessions_user_finished", "user_id", "finished_at", "id"),
         Index("ix_audio_sessions_user_state", "user_id", "state", "created_at", "id"),
         Index("ix_audio_sessions_user_file", "user_id", "file_name", "created_at", "id"),
+        Index("ix_audio_sessions_model_id", "model_id"),
         Index(
             "ix_audio_sessions_unfinished",
             "due_at",

@@ -31,6 +31,7 @@ class TrainingJob(JobRow, Owned, Base):
         CheckConstraint("percent BETWEEN 0 AND 100", name="percent"),
         CheckConstraint("version > 0", name="version"),
         Index("ix_training_jobs_user_created", "user_id", "created_at", "id"),
+        Index("ix_training_jobs_model_id", "model_id"),
         Index(
             "ix_training_jobs_unfinished",
             "due_at",

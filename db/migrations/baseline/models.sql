@@ -41,6 +41,9 @@ COMMENT ON COLUMN noise_models.confusion_key IS
 -- list_queries.models; model_queries.model_in_use
 CREATE INDEX ix_noise_models_created_at ON noise_models (created_at);
 
+-- The foreign key: the removal of a user reads no whole table.
+CREATE INDEX ix_noise_models_user_id ON noise_models (user_id);
+
 
 CREATE TABLE promotions (
     id          bigint      NOT NULL GENERATED ALWAYS AS IDENTITY,
@@ -135,6 +138,9 @@ COMMENT ON COLUMN training_jobs.waits_for_storage IS
 COMMENT ON COLUMN training_jobs.traceparent IS
     'The traceparent (W3C Trace Context) of the request that created the row; null without '
     'tracing.';
+
+-- The foreign key: the removal of a model reads no whole table.
+CREATE INDEX ix_training_jobs_model_id ON training_jobs (model_id);
 
 -- queue_queries.take_stalled, backlogs
 CREATE INDEX ix_training_jobs_unfinished ON training_jobs (due_at) WHERE state = 'pending';

@@ -266,6 +266,9 @@ CREATE INDEX ix_audio_sessions_heard_at ON audio_sessions (coalesce(recorded_at,
 CREATE INDEX ix_audio_sessions_metadata
     ON audio_sessions USING gin (user_metadata jsonb_path_ops) WHERE user_metadata <> '{}';
 
+-- The foreign key: the removal of a model reads no whole table.
+CREATE INDEX ix_audio_sessions_model_id ON audio_sessions (model_id);
+
 -- retention_queries.count_past, page_past
 CREATE INDEX ix_audio_sessions_past
     ON audio_sessions (finished_at) WHERE finished_at IS NOT NULL AND NOT legal_hold;

@@ -30,7 +30,9 @@ def test_every_index_is_below_a_comment_that_names_its_queries() -> None:
     }
     assert set(INDEXES) == of_models
     # That of daily figures names a module, each query of which reads the sessions of a day.
-    assert [name for name, comment in INDEXES.items() if not QUERIES.search(comment)] == []
+    without = {name for name, comment in INDEXES.items() if not QUERIES.search(comment)}
+    # Postgres itself reads these.
+    assert {INDEXES[name].split(":")[0] for name in without} == {"-- The foreign key"}
 
 
 @pytest.mark.parametrize("index", INDEXES)
