@@ -10,14 +10,13 @@ from functools import cache
 import sqlalchemy
 import structlog
 from alembic import command
-from alembic.autogenerate import compare_metadata
 from alembic.config import Config
 from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from sqlalchemy import Connection, text
 
+from db import catalog
 from db.store import make_engine
-from db.tables.base import Base
 
 log = structlog.get_logger(__name__)
 
@@ -34,8 +33,16 @@ LOCK_TIMEOUT_MS = 5_000
 STATEMENT_TIMEOUT_MS = 900_000
 
 
+#: The revisions before the first release, in place of which there is one.
+_UNRELEASED = frozenset(f"{number:04}" for number in range(1, 40))
+
+
 class MigrationError(Exception):
     """The migrations could not be run, or the schema is not what the code expects."""
+
+
+class UnreleasedSchema(MigrationError):
+    """The database was created before the first release, and no migration leads on from there."""
 
 
 def upgrade(url: str) -> str:
@@ -43,6 +50,9 @@ def upgrade(url: str) -> str:
     engine = make_patient_engine(url)
     try:
         with engine.connect() as connection, _alone(engine):
+            refuse_unreleased(connection)
+            # Alembic begins a transaction for each migration only outside of another one.
+            connection.rollback()
             command.upgrade(config(connection), "head")
             connection.commit()
             return head()
@@ -104,8 +114,20 @@ def is_older(connection: Connection) -> bool:
     return revision in _known() and revision != head()
 
 
+def refuse_unreleased(connection: Connection) -> None:
+    """Raise :class:`UnreleasedSchema` if the schema is from before the first release."""
+    revision = current(connection)
+    if revision in _UNRELEASED:
+        raise UnreleasedSchema(
+            f"the database is at revision {revision}, from before the first release, and cannot be"
+            " migrated: save what you need with clamor export of the version that created it, then"
+            " set DATABASE_URL to a new, empty database"
+        )
+
+
 def require(connection: Connection) -> None:
     """Raise :class:`MigrationError` if the schema is older than this code needs."""
+    refuse_unreleased(connection)
     if is_older(connection):
         raise MigrationError(
             f"the schema is at {current(connection) or 'no revision'} and this release needs"
@@ -118,6 +140,11 @@ def wait_until_migrated(url: str) -> None:
 
     Also waits for an unavailable database. Logs one line at the start of the wait and one at its
     end.
+
+    Raises
+    ------
+    UnreleasedSchema
+        If waiting is of no use, since no migration leads to this schema.
     """
     engine = make_engine(url)
     try:
@@ -138,6 +165,8 @@ def _unready(engine: sqlalchemy.Engine) -> str | None:
     try:
         with engine.connect() as connection:
             require(connection)
+    except UnreleasedSchema:
+        raise
     except MigrationError as error:
         return str(error)
     except sqlalchemy.exc.OperationalError as error:
@@ -150,10 +179,7 @@ def drift(url: str) -> list[str]:
     engine = make_engine(url)
     try:
         with engine.connect() as connection:
-            context = MigrationContext.configure(
-                connection, opts={"compare_type": True, "compare_server_default": True}
-            )
-            return [repr(difference) for difference in compare_metadata(context, Base.metadata)]
+            return catalog.differences(connection)
     finally:
         engine.dispose()
 

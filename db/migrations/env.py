@@ -32,8 +32,14 @@ def _run() -> None:
         _migrate(connection)
     elif context.is_offline_mode():
         context.configure(
-            dialect_name="postgresql", target_metadata=Base.metadata, literal_binds=True
+            dialect_name="postgresql",
+            target_metadata=Base.metadata,
+            literal_binds=True,
+            transaction_per_migration=True,
         )
+        # A run has them on its connection.
+        context.execute(f"SET lock_timeout = {migrate.LOCK_TIMEOUT_MS}")
+        context.execute(f"SET statement_timeout = {migrate.STATEMENT_TIMEOUT_MS}")
         with context.begin_transaction():
             context.run_migrations()
     else:

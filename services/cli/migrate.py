@@ -48,6 +48,6 @@ def _check() -> int:
         revision = migrate.upgrade(url)
         differences = migrate.drift(url)
     for difference in differences:
-        print(f"not in the migrations: {difference}", file=sys.stderr)
+        print(difference, file=sys.stderr)
     print(f"one head, {revision}; {len(differences) or 'no'} differences from the models")
     return 1 if differences else 0
