@@ -10,6 +10,7 @@ from sqlalchemy import and_, case, delete, func, select
 from sqlalchemy.dialects import postgresql
 from sqlalchemy.orm import Session
 
+from db.blobs.keys import SESSIONS
 from db.queries import batch_queries
 from db.tables.batches import AudioBatch
 from db.tables.retention import OrphanBlob
@@ -92,8 +93,7 @@ def adopt(
 ) -> int:
     """Add sessions for recordings, queued in the lane of their user; return how many are new.
 
-    The marks of all blobs in their folders are removed. The name of the file is not known: it is
-    the session's ID.
+    The name of the file is not known: it is the session's ID.
     """
     rows = [
         {
@@ -113,12 +113,16 @@ def adopt(
         .values(rows)
         .on_conflict_do_nothing(index_elements=["id"])
         .returning(AudioSession.id)
-    ).all()
+    )
+    return len(added.all())
+
+
+def forget_marks(tx: Session, ids: Iterable[uuid.UUID]) -> None:
+    """Remove the records, with their marks, of all orphaned blobs in the folders of some IDs."""
     folder = func.split_part(OrphanBlob.key, "/", 2)
     tx.execute(
         delete(OrphanBlob).where(
-            OrphanBlob.key.startswith("sessions/"), folder.in_([str(each) for each in added])
+            OrphanBlob.key.startswith(SESSIONS), folder.in_([str(each) for each in ids])
         ),
         execution_options={"synchronize_session": False},
     )
-    return len(added)

@@ -14,10 +14,11 @@ import msgspec
 from rich.console import Console
 from rich.table import Table
 
+from actors.messaging.messages import CleanUp
 from db import ownership
 from db.blobs.blob_store import Blobs
 from db.blobs.errors import BlobError
-from db.queries import restore_queries
+from db.queries import job_run_queries, restore_queries
 from db.queries.restore_queries import FoundRecording, NeededAudio
 from db.settings import Settings
 from db.store import Store
@@ -122,10 +123,28 @@ def _adopt(
     """Add a session for each recording without one; return their number.
 
     Recovery sends their messages, no more than the workers can take.
+
+    Raises
+    ------
+    UserError
+        While ``clean_up`` runs, which may be removing one of them at this moment. A later run finds
+        none of their marks.
     """
+    pages = [
+        found.unknown[start : start + PAGE_ROWS]
+        for start in range(0, len(found.unknown), PAGE_ROWS)
+    ]
+    for page in pages:
+        with store.transaction() as tx:
+            restore_queries.forget_marks(tx, (each.session_id for each in page))
+    with store.transaction() as tx:
+        if pages and job_run_queries.is_active(tx, CleanUp.actor):
+            raise UserError(
+                f"{CleanUp.actor} is running, and may be removing files without a row: wait for"
+                " its end (see clamor schedule), then run this again"
+            )
     adopted = 0
-    for start in range(0, len(found.unknown), PAGE_ROWS):
-        page = found.unknown[start : start + PAGE_ROWS]
+    for page in pages:
         with store.transaction() as tx:
             adopted += restore_queries.adopt(tx, page, user_id=owner, privacy=privacy)
         on_progress("sessions added", adopted)

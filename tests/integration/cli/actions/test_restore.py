@@ -17,7 +17,8 @@ from actors.messaging import broker
 from actors.messaging.messages import CleanUp
 from db import ownership
 from db.blobs.keys import OWNER, product_key, recording_key, session_prefix
-from db.queries import batch_queries, session_queries
+from db.queries import batch_queries, job_run_queries, session_queries
+from db.queue import claims
 from db.settings import Settings
 from services.cli import main as cli
 from tests.support import accounts, recorder_files, recordings, s3
@@ -166,6 +167,23 @@ def test_marks_of_adopted_recordings_are_dropped(runtime: Runtime, check: Check)
     assert marks(runtime) == 0
     assert clean_up_twice(runtime)["orphans"] == 0
     assert runtime.blobs.get(recording_key(session_id)) == DEMO
+
+
+def test_nothing_is_adopted_while_files_may_be_removed(
+    runtime: Runtime, check: Check, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """``clean_up`` may have read a mark that is dropped now."""
+    session_id = put(runtime)
+    with runtime.store.transaction() as tx:
+        job_run_queries.add_run(tx, CleanUp.actor, session_queries.clock(tx), source="person")
+        claim = job_run_queries.take_run(CleanUp.actor, tx, lease_s=60)
+    assert claim is not None
+    assert cli.main(["restore", "check", "--adopt", "--user", TEAM]) == cli.USAGE_ERROR
+    assert "clean_up is running" in " ".join(capsys.readouterr().err.split())
+    with runtime.store.transaction() as tx:
+        assert claims.advance(tx, claim.work, attempt=claim.attempt, to="completed")
+    assert adopted(runtime, check) == 1
+    assert session(runtime, session_id).state == "queued"
 
 
 def marks(runtime: Runtime) -> int:
