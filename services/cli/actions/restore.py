@@ -212,7 +212,7 @@ def _show(report: RestoreCheck, settings: Settings) -> None:
         "recordings without a session": report.without_session,
         young: report.young_without_session,
     }
-    overview = Table("", "number", "MB", title=f"{report.sessions} sessions")
+    overview = Table("", "number", "MB", title=f"sessions in the database: {report.sessions}")
     for name, part in parts.items():
         overview.add_row(name, str(part.count), f"{part.size_bytes / 1e6:.1f}")
     console = Console()
@@ -234,7 +234,7 @@ def _of_all(part: Recordings) -> str:
 def _advice(report: RestoreCheck) -> Iterator[str]:
     """Yield what to do next, a line each."""
     if report.adopted is not None:
-        yield f"{report.adopted} sessions were added; workers process them."
+        yield f"Sessions added: {report.adopted}. The workers process them."
     elif report.without_session.count:
         yield "To make sessions of them: clamor restore check --adopt --user EMAIL"
     if report.young_without_session.count:

@@ -304,7 +304,7 @@ def test_it_is_shown_as_text_with_the_next_step(
     for each in (recording_key(session_id), f"{recording_key(lost)}  (queued)", "--adopt --user"):
         assert each in out
     assert cli.main(["restore", "check", "--adopt", "--user", str(accounts.TEAM)]) == 1
-    assert "1 sessions were added" in capsys.readouterr().out
+    assert "Sessions added: 1." in capsys.readouterr().out
 
 
 def test_a_bucket_is_compared_by_the_same_rules(
