@@ -8,7 +8,8 @@ be overwritten while its signed URL is valid, so only a copy is reliable.
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from typing import NamedTuple
 
 import httpx
@@ -22,7 +23,8 @@ from actors.facts.display_names import attachment_name, display_name
 from actors.outbound import errors
 from actors.outbound.pinning import ExchangeLimits
 from actors.science.errors import UnknownAudioFormat
-from db.blobs.keys import product_key
+from db.blobs.errors import BlobMissing
+from db.blobs.keys import is_recording, product_key, session_prefix
 from db.queries import session_queries
 from db.queue.claims import SessionWork
 from db.tables.sessions import AudioSession
@@ -69,14 +71,16 @@ def recording(
     """
     if session.size_bytes is not None:
         return FetchedRecording(session.recording_key, session.file_name)
-    key = lease.own(product_key(work.session_id, "recording", attempt=lease.attempt))
-    file_name = session.file_name
-    if session.source_key:
-        size_bytes = _copy(runtime, session, key)
-    else:
-        size_bytes, file_name = _download(runtime, session, key, lease)
+    key = product_key(work.session_id, "recording", attempt=lease.attempt)
+    arrived = _arrived(runtime, session)
+    # An attempt of another time line may have had this number, where a database was restored.
+    is_there = key in arrived
+    if not is_there:
+        lease.own(key)
+    size_bytes, file_name = _bring(runtime, session, key, arrived, lease)
     lease.check()
-    lease.release(key)
+    if not is_there:
+        lease.release(key)
     with runtime.store.transaction() as tx:
         held = session_queries.note_brought(
             tx,
@@ -87,11 +91,38 @@ def recording(
             file_name=file_name,
         )
     if not held:
-        runtime.blobs.delete(key)
+        if not is_there:
+            runtime.blobs.delete(key)
         raise ClaimLost
     if session.source_key:
         _forget(runtime, session.source_key)
     return FetchedRecording(key, file_name)
+
+
+def _arrived(runtime: Runtime, session: AudioSession) -> list[str]:
+    """Return the keys of recordings in the session's folder, which its row does not name.
+
+    An attempt brought them whose worker died, or that a restored database does not know. Their
+    source may be gone since.
+    """
+    keys = runtime.blobs.keys(session_prefix(session.id))
+    return sorted(key for key in keys if is_recording(key))
+
+
+def _bring(
+    runtime: Runtime, session: AudioSession, key: str, arrived: Sequence[str], lease: Lease
+) -> tuple[int, str]:
+    """Bring a recording to a key; return its size and its name."""
+    file_name = _name(session, "") if session.source_url else session.file_name
+    if key in arrived:
+        return runtime.blobs.size(key), file_name
+    # Copied, since a worker that has lost its claim may be about to remove it.
+    if arrived:
+        with suppress(BlobMissing):
+            return _copy(runtime, arrived[-1], key), file_name
+    if session.source_key:
+        return _copy(runtime, session.source_key, key), file_name
+    return _download(runtime, session, key, lease)
 
 
 def _download(runtime: Runtime, session: AudioSession, key: str, lease: Lease) -> tuple[int, str]:
@@ -128,11 +159,10 @@ def _name(session: AudioSession, disposition: str) -> str:
     return given or attachment_name(disposition) or of_url
 
 
-def _copy(runtime: Runtime, session: AudioSession, key: str) -> int:
-    """Copy a recording that its owner uploaded to the store; return its size."""
-    assert session.source_key is not None
+def _copy(runtime: Runtime, source: str, key: str) -> int:
+    """Copy a recording in the store; return its size."""
     most_bytes = runtime.settings.max_upload_bytes
-    runtime.blobs.copy(session.source_key, key)
+    runtime.blobs.copy(source, key)
     # Its owner may have overwritten it since it was checked.
     size_bytes = runtime.blobs.size(key)
     if size_bytes > most_bytes:

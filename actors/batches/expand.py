@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 
@@ -180,6 +181,10 @@ def _copy(runtime: Runtime, item: AudioBatchItem) -> _Copied | str:
             return f"the recording is too large: at most {most_bytes} bytes are taken"
         runtime.blobs.copy(item.source_key, key)
     except BlobMissing:
+        # It may have been copied before the restore of a database that does not know it, and
+        # removed from the inbox since.
+        with suppress(BlobMissing):
+            return _Copied(key, runtime.blobs.size(key))
         return f"there is no such file below {INBOX}"
     return _Copied(key, runtime.blobs.size(key))
 

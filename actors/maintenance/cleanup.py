@@ -6,7 +6,7 @@ training killed at its end leaves an unregistered model. A direct upload to the 
 become a session. Leftovers of sessions that are in the database are removed by recovery.
 
 Blobs are removed only from a store that belongs to this database
-(:mod:`actors.maintenance.ownership`), and not at once (:mod:`actors.maintenance.orphans`).
+(:mod:`db.ownership`), and not at once (:mod:`actors.maintenance.orphans`).
 """
 
 from __future__ import annotations

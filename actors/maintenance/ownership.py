@@ -1,13 +1,6 @@
-"""The owner of the blob store: a database may remove blobs only from its own store.
-
-A blob names the owner: the installation, and the one database of it that uses the store. A fresh
-database has another installation ID; a dump restored elsewhere has the same ID but is another
-database. Neither has a row for every recording in the store.
-"""
+"""A database may remove blobs only from its own store (:mod:`db.ownership`)."""
 
 from __future__ import annotations
-
-import uuid
 
 import msgspec
 import structlog
@@ -15,32 +8,17 @@ import structlog
 from actors.execution.failures import Permanent
 from actors.execution.runtime import Runtime
 from actors.maintenance import orphans
-from db.blobs.errors import BlobMissing
-from db.blobs.keys import OWNER
-from db.queries import orphan_queries
+from db import ownership
+from db.queries import orphan_queries, session_queries
 
 log = structlog.get_logger(__name__)
-
-TAKE_OVER = "clamor schedule run clean_up --force"
 
 
 class NotOurs(Permanent):
     """The blob store belongs to another database, or may do so."""
 
-    def __init__(self, reason: str) -> None:
-        remedy = "check DATABASE_URL and BLOB_URL; if both are right, take the store over by"
-        super().__init__("blob-store-not-ours", f"{reason}; {remedy}: {TAKE_OVER}")
-
-
-class Owner(msgspec.Struct, frozen=True):
-    """The content of the owner blob."""
-
-    installation_id: uuid.UUID
-    database: str
-
-
-#: Stands for an owner blob that cannot be read: some other owner.
-UNREADABLE = Owner(uuid.UUID(int=0), "")
+    def __init__(self, detail: str) -> None:
+        super().__init__("blob-store-not-ours", detail)
 
 
 def settle(runtime: Runtime, *, force: bool = False) -> bool:
@@ -54,8 +32,8 @@ def settle(runtime: Runtime, *, force: bool = False) -> bool:
     NotOurs
         If the store belongs to another database, or has files without a row in this one.
     """
-    ours, found = _ours(runtime), _found(runtime)
-    if found == ours:
+    ours, found = ownership.of_database(runtime.store), ownership.of_blobs(runtime.blobs)
+    if ours.is_same(found):
         return True
     if not force:
         _require(ours, found)
@@ -63,41 +41,31 @@ def settle(runtime: Runtime, *, force: bool = False) -> bool:
             return False
     with runtime.store.transaction() as tx:
         orphan_queries.forget_all(tx)
-    runtime.blobs.put(OWNER, msgspec.json.encode(ours))
-    log.warning("blob_store_taken", by=msgspec.to_builtins(ours), before=msgspec.to_builtins(found))
+    taken = ownership.take(runtime.store, runtime.blobs, is_restored=force)
+    log.warning(
+        "blob_store_taken", by=msgspec.to_builtins(taken), before=msgspec.to_builtins(found)
+    )
     return True
 
 
 def require(runtime: Runtime) -> None:
     """Raise :class:`NotOurs` if the blob store belongs to another database."""
-    _require(_ours(runtime), _found(runtime))
+    _require(ownership.of_database(runtime.store), ownership.of_blobs(runtime.blobs))
 
 
-def _require(ours: Owner, found: Owner | None) -> None:
-    if found is None or found == ours:
-        return
-    if found == UNREADABLE:
-        raise NotOurs(f"the blob {OWNER}, which names the store's owner, is damaged")
-    if found.installation_id != ours.installation_id:
-        raise NotOurs(f"the blob store belongs to another installation, {found.installation_id}")
-    raise NotOurs(
-        "the blob store is used by another database of this installation; this one was restored"
-        " from a dump, or moved"
-    )
-
-
-def _ours(runtime: Runtime) -> Owner:
-    with runtime.store.transaction() as tx:
-        return Owner(*orphan_queries.identity(tx))
-
-
-def _found(runtime: Runtime) -> Owner | None:
-    try:
-        return msgspec.json.decode(runtime.blobs.get(OWNER), type=Owner)
-    except BlobMissing:
+def restored_s(runtime: Runtime) -> float | None:
+    """Return how many seconds ago this database was restored; None if it was not."""
+    found = ownership.of_blobs(runtime.blobs)
+    if found is None or found.restored_at is None:
         return None
-    except msgspec.DecodeError:
-        return UNREADABLE
+    with runtime.store.transaction() as tx:
+        return (session_queries.clock(tx) - found.restored_at).total_seconds()
+
+
+def _require(ours: ownership.Owner, found: ownership.Owner | None) -> None:
+    objection = ownership.objection(ours, found)
+    if objection is not None:
+        raise NotOurs(objection)
 
 
 def _knows_its_files(runtime: Runtime) -> bool:
@@ -121,7 +89,9 @@ def _knows_its_files(runtime: Runtime) -> bool:
         return True
     if any_old:
         raise NotOurs(
-            f"the blob store has no owner, and this database does not know {n_unknown} of"
-            f" {n_files} files in it"
+            ownership.with_remedy(
+                f"the blob store has no owner, and this database does not know {n_unknown} of"
+                f" {n_files} files in it"
+            )
         )
     return False

@@ -68,7 +68,7 @@ def cleanup_old_sessions(runtime: Runtime, nudge: CleanUpOldSessions) -> None:
 
 
 def cleanup_failed_sessions(runtime: Runtime, nudge: CleanUpFailedSessions) -> None:
-    """Remove sessions that failed, or have not ended, a day after their upload."""
+    """Remove sessions that failed, or have not ended, a day after their upload or a restore."""
     job_runs.run(runtime, nudge, partial(_clean_up, failed=True))
 
 
@@ -76,8 +76,11 @@ def _clean_up(run: ScheduledRun, *, failed: bool) -> RetentionResult:
     runtime, options = run.runtime, run.asked(RetentionOptions)
     past = _past(runtime, options, failed=failed)
     keep_best = runtime.settings.keep_best if options.keep_best is None else options.keep_best
-    with runtime.store.transaction() as tx:
-        n_sessions, duration_s, size_bytes = retention_queries.count_past(tx, past)
+    is_spared = failed and _is_just_restored(runtime, past)
+    n_sessions, duration_s, size_bytes = 0, 0.0, 0
+    if not is_spared:
+        with runtime.store.transaction() as tx:
+            n_sessions, duration_s, size_bytes = retention_queries.count_past(tx, past)
     found = RetentionResult(
         older_than_s=past.older_than_s,
         dry_run=options.dry_run,
@@ -89,13 +92,24 @@ def _clean_up(run: ScheduledRun, *, failed: bool) -> RetentionResult:
         return found
     ownership.require(runtime)
     removed = kept = 0
-    while True:
+    while not is_spared:
         n_removed, n_kept = _remove_page(run, past, keep_best=0 if failed else keep_best)
         if not n_removed:
-            found["sessions"], found["kept_clips"] = removed, kept
-            return found
+            break
         removed, kept = removed + n_removed, kept + n_kept
         run.bar.tell(min(removed / max(n_sessions, 1), 1.0), "removing sessions")
+    found["sessions"], found["kept_clips"] = removed, kept
+    return found
+
+
+def _is_just_restored(runtime: Runtime, past: Past) -> bool:
+    """Whether the database was restored so recently that its sessions are spared.
+
+    Sessions that were under way in the dump are older than the restore. They get as long as new
+    ones to end, from the restore on.
+    """
+    restored_s = ownership.restored_s(runtime)
+    return restored_s is not None and restored_s < past.older_than_s
 
 
 def _past(runtime: Runtime, options: RetentionOptions, *, failed: bool) -> Past:

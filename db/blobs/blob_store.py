@@ -50,6 +50,14 @@ class Room(NamedTuple):
     total: int
 
 
+class ListedBlob(NamedTuple):
+    """A blob as a listing shows it."""
+
+    key: str
+    size_bytes: int
+    modified_at: datetime
+
+
 class Blobs:
     """A blob store.
 
@@ -160,10 +168,19 @@ class Blobs:
     def keys_older_than(self, age_s: float, prefix: str) -> Iterator[list[str]]:
         """Yield the keys below a prefix that were last written at least ``age_s`` ago, in pages."""
         youngest = datetime.now(UTC) - timedelta(seconds=age_s)
+        for page in self.pages(prefix):
+            yield [blob.key for blob in page if blob.modified_at < youngest]
+
+    def pages(self, prefix: str) -> Iterator[list[ListedBlob]]:
+        """Yield all blobs below a prefix, in pages and in any order."""
+        self._require_folder()
         with writing(found := errors.Body()):
             for page in obstore.list(self._store, prefix, chunk_size=PAGE_KEYS):
                 with found:
-                    yield [meta["path"] for meta in page if meta["last_modified"] < youngest]
+                    yield [
+                        ListedBlob(meta["path"], int(meta["size"]), meta["last_modified"])
+                        for meta in page
+                    ]
 
     def remove_unfinished(self, *, age_s: float) -> int:
         """Remove unfinished files of killed writers that are older than this; return their number.

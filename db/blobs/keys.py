@@ -23,6 +23,21 @@ def recording_key(session_id: uuid.UUID) -> str:
     return f"{session_prefix(session_id)}recording"
 
 
+#: The keys of a session's recording, as posted or as fetched by an attempt, and of its muted copy.
+_RECORDING = re.compile(rf"{SESSIONS}[^/]+/recording(-[\d.]+)?")
+_MUTED = re.compile(rf"{SESSIONS}[^/]+/muted-[\d.]+")
+
+
+def is_recording(key: str) -> bool:
+    """Whether a key is that of a session's recording."""
+    return _RECORDING.fullmatch(key) is not None
+
+
+def is_muted_copy(key: str) -> bool:
+    """Whether a key is that of a recording's copy without speech."""
+    return _MUTED.fullmatch(key) is not None
+
+
 #: Direct uploads of callers, by signed URLs: a folder for each upload, named by its ID.
 UPLOADS = "uploads/"
 

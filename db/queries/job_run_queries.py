@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Any, TypedDict, Unpack
 
-from sqlalchemy import ColumnElement, func, select, update
+from sqlalchemy import ColumnElement, exists, func, select, update
 from sqlalchemy.dialects import postgresql
 from sqlalchemy.orm import Session
 
@@ -79,14 +79,24 @@ def take_run(job: str, tx: Session, *, lease_s: float) -> Claim[JobWork] | None:
     that two workers cannot begin two runs at once.
     """
     tx.execute(select(func.pg_advisory_xact_lock(JOB_LOCK, func.hashtext(job))))
-    waiting = select(JobRun).where(JobRun.job == job, JobRun.state == "pending")
-    under_way = waiting.where(JobRun.attempt > 0, JobRun.due_at > func.clock_timestamp())
-    if tx.scalars(under_way.limit(1)).first() is not None:
+    if is_active(tx, job):
         return None
+    waiting = select(JobRun).where(JobRun.job == job, JobRun.state == "pending")
     run = tx.scalars(waiting.where(claims.due(JobRun)).order_by(JobRun.slot).limit(1)).first()
     if run is None:
         return None
     return claims.this(JobWork(job=JobRun, id=run.id), tx, lease_s=lease_s)
+
+
+def is_active(tx: Session, job: str) -> bool:
+    """Whether a worker holds a run of a job, or a run waits for its next try."""
+    active = exists().where(
+        JobRun.job == job,
+        JobRun.state == "pending",
+        JobRun.attempt > 0,
+        JobRun.due_at > func.clock_timestamp(),
+    )
+    return bool(tx.execute(select(active)).scalar_one())
 
 
 def get_run(tx: Session, run_id: uuid.UUID) -> JobRun | None:

@@ -23,6 +23,7 @@ from services.cli import (
     promote,
     queues,
     report,
+    restore,
     schedule,
     scheduler,
     serve,
@@ -61,6 +62,7 @@ COMMANDS = (
     health,
     schedule,
     queues,
+    restore,
     migrate,
 )
 

@@ -33,6 +33,7 @@ COMMANDS = (
     "queues",
     "queues show audio.detect",
     "queues replay",
+    "restore check",
 )
 
 
@@ -68,6 +69,11 @@ def test_the_schedule_a_run_and_the_health(service: Up) -> None:
     # An option between the two words of the command is allowed.
     ran = clamor("schedule", "--home", home, "run", "health_check")
     assert json.loads(ran.stdout)["healthy"]
+
+
+def test_database_and_recordings_of_the_folder_agree(service: Up) -> None:
+    found = json.loads(clamor("restore", "check", "--json", "--home", service.home).stdout)
+    assert found["refusal"] is None
 
 
 def test_queues_are_shown_and_their_memory_is_named(service: Up) -> None:

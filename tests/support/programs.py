@@ -41,6 +41,11 @@ def browser() -> str | None:
     return next((found for name in BROWSERS if (found := shutil.which(name))), None)
 
 
+def postgres_client(name: str) -> str | None:
+    """Return the path of a client program of Postgres, such as pg_dump."""
+    return shutil.which(name)
+
+
 def _libatomic() -> bool:
     """Return whether the library for Playwright's driver on Linux is installed."""
     try:
@@ -55,6 +60,7 @@ PACKAGES: dict[str, Callable[[], object]] = {
     "curl": partial(shutil.which, "curl"),
     "libatomic1": _libatomic,
     "openssl": partial(shutil.which, "openssl"),
+    "postgresql-client": partial(postgres_client, "pg_dump"),
     "rabbitmq-server": rabbitmq_server,
 }
 INSTALL = ("apt-get", "install", "--yes", "--no-install-recommends")

@@ -35,7 +35,7 @@ def test_make_test_prints_the_command_for_an_ordinary_user(
     assert programs.main() == 0
     told = capsys.readouterr().out
     command = "sudo apt-get install --yes --no-install-recommends"
-    assert f"{command} chromium curl libatomic1 openssl rabbitmq-server" in told
+    assert f"{command} chromium curl libatomic1 openssl postgresql-client rabbitmq-server" in told
 
 
 def test_a_program_that_is_there_is_not_asked_for(bare_path: Path) -> None:

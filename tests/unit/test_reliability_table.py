@@ -12,6 +12,8 @@ SHORT = {
     "windows": "integration/audio/test_failure_windows.py",
     "claims": "integration/db/test_claims.py",
     "broker": "integration/messaging/test_broker_faults.py",
+    "restore": "integration/maintenance/test_restore.py",
+    "check": "integration/cli/actions/test_restore.py",
 }
 
 

@@ -62,7 +62,7 @@ def show_users(settings: Settings) -> int:
 def switch_user(settings: Settings, user: str, *, disabled: bool) -> int:
     """Disable or re-enable a user."""
     with _store(settings) as store, store.transaction() as tx:
-        account_queries.disable_user(tx, _user_id(store, user), disabled=disabled)
+        account_queries.disable_user(tx, find_user_id(store, user), disabled=disabled)
     return 0
 
 
@@ -78,7 +78,7 @@ def create_key(
     """Create a key, and print it on standard output, this one time."""
     hasher = keys.Hasher(settings.key_pepper)
     with _store(settings) as store:
-        user_id = _user_id(store, user)
+        user_id = find_user_id(store, user)
         with store.transaction() as tx:
             expires_at = None if days is None else session_queries.clock(tx) + timedelta(days=days)
             made = accounts.make_key(
@@ -113,7 +113,7 @@ def revoke_key(settings: Settings, key_id: str) -> int:
 def show_keys(settings: Settings, user: str) -> int:
     """List a user's keys, without their secrets."""
     with _store(settings) as store:
-        user_id = _user_id(store, user)
+        user_id = find_user_id(store, user)
         with store.reading() as tx:
             rows = account_queries.keys_of(tx, user_id)
     _table(
@@ -133,7 +133,7 @@ def show_keys(settings: Settings, user: str) -> int:
     return 0
 
 
-def _user_id(store: Store, user: str) -> uuid.UUID:
+def find_user_id(store: Store, user: str) -> uuid.UUID:
     """Return the ID of the user with an email address or an ID."""
     with store.reading() as tx:
         if "@" in user:

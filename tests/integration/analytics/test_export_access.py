@@ -155,3 +155,16 @@ def test_exports_are_listed(api: Api, runtime: Runtime) -> None:
     rest = api.simulate_get("/v1/exports", params={"limit": 1, "cursor": page["next_cursor"]}).json
     assert (rest["items"], rest["next_cursor"]) == ([first], None)
     assert api.simulate_get("/v1/exports", params={"state": "failed"}).json["items"] == []
+
+
+def test_an_export_of_a_restored_database_whose_file_is_gone(api: Api, runtime: Runtime) -> None:
+    """It expired since the dump, and ``clean_up`` removed its file."""
+    add(runtime, 1.0)
+    kept = made(api, runtime)
+    row = get(runtime, kept["id"])
+    assert row is not None
+    assert row.blob_key is not None
+    runtime.blobs.delete(row.blob_key)
+    gone = file_of(api, kept)
+    assert (gone.status_code, gone.json["type"]) == (410, "/problems/export-expired")
+    assert len(rows_of(api, made(api, runtime))) == 1

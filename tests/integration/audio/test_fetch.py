@@ -17,7 +17,7 @@ from actors.messaging.messages import ProcessAudioFile
 from actors.recovery import Recovery
 from actors.training import recordings as clips
 from actors.training.recordings import Wanted
-from db.blobs.keys import recording_key
+from db.blobs.keys import product_key, recording_key
 from db.queries import session_queries
 from db.settings import Settings
 from tests.support import recordings, web
@@ -290,7 +290,7 @@ def test_a_commit_that_was_not_answered_loses_nothing(
     monkeypatch: pytest.MonkeyPatch,
     is_written: bool,
 ) -> None:
-    """As when the worker dies there: recorded files are not fetched again, the others are."""
+    """As when the worker dies there: what has arrived is not fetched again."""
     note = session_queries.note_brought
 
     def broken(tx: Any, *given: Any, **values: Any) -> bool:
@@ -307,7 +307,7 @@ def test_a_commit_that_was_not_answered_loses_nothing(
     make_due(runtime, session_id)
     process(runtime, session_id)
     assert session(runtime, session_id).state == "splitting"
-    assert len(site.asked) == (1 if is_written else 2)
+    assert len(site.asked) == 1
     done = run_to_the_end(runtime, session_id)
     assert done.state == "completed"
     Recovery(runtime).round()
@@ -336,6 +336,68 @@ def test_a_zombie_puts_nothing_in_the_place_of_its_successors_recording(
     assert (found.state, found.size_bytes) == ("splitting", len(DEMO))
     assert runtime.blobs.keys("sessions/") == [found.recording_key]
     assert runtime.blobs.get(found.recording_key) == DEMO
+
+
+# --- the recording is there, but the row does not know it ---------------------------------------
+
+
+@pytest.mark.parametrize("number", [1, 3])
+def test_what_arrived_before_a_restore_is_used_where_the_source_is_gone(
+    api: Api, runtime: Runtime, site: Web, number: int
+) -> None:
+    """The dump is older than the fetch. Its attempt may have the number of that of before."""
+    site.pages["/"] = lambda request: request.answer(status=404)
+    session_id = of_url(api, site.url("/"))
+    arrived = product_key(session_id, "recording", attempt=number)
+    runtime.blobs.put(arrived, DEMO)
+    process(runtime, session_id)
+    found = session(runtime, session_id)
+    assert (found.state, found.size_bytes) == ("splitting", len(DEMO))
+    assert runtime.blobs.get(found.recording_key) == DEMO
+    assert site.asked == []
+    assert run_to_the_end(runtime, session_id).state == "completed"
+
+
+def test_an_attempt_that_fails_does_not_remove_what_arrived_before_a_restore(
+    api: Api, runtime: Runtime, site: Web, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Regression: the new attempt took the blob of the same number for its own output."""
+    site.pages["/"] = lambda request: request.answer(status=404)
+    session_id = of_url(api, site.url("/"))
+    arrived = product_key(session_id, "recording", attempt=1)
+    runtime.blobs.put(arrived, DEMO)
+
+    def away(*_given: Any, **_values: Any) -> bool:
+        raise OperationalError("gone", None, Exception("gone"))
+
+    with monkeypatch.context() as patched:
+        patched.setattr(session_queries, "note_brought", away)
+        process(runtime, session_id)
+    assert runtime.blobs.get(arrived) == DEMO
+    # Nor does a worker that has lost its claim.
+    make_due(runtime, session_id)
+    with monkeypatch.context() as patched:
+        patched.setattr(session_queries, "note_brought", lambda *_given, **_values: False)
+        process(runtime, session_id)
+    assert runtime.blobs.get(arrived) == DEMO
+
+
+def test_what_another_worker_removes_meanwhile_is_fetched(
+    api: Api, runtime: Runtime, site: Web, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    session_id = of_url(api, site.url("/audio/street.flac"))
+    arrived = product_key(session_id, "recording", attempt=7)
+    runtime.blobs.put(arrived, OTHER)
+    copy = runtime.blobs.copy
+
+    def late(source: str, to: str) -> None:
+        runtime.blobs.delete(arrived)
+        copy(source, to)
+
+    monkeypatch.setattr(runtime.blobs, "copy", late)
+    process(runtime, session_id)
+    found = session(runtime, session_id)
+    assert (found.state, found.size_bytes) == ("splitting", len(DEMO))
 
 
 def test_a_cancel_ends_a_fetch(api: Api, runtime: Runtime, site: Web) -> None:

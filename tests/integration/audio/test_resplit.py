@@ -10,12 +10,18 @@ from sqlalchemy import text
 
 from actors.audio.resplit import MOST_RESPLITS
 from actors.execution.runtime import Runtime
-from actors.messaging.messages import AggregateSession, DetectSpan, SplitRecording
+from actors.messaging.messages import (
+    AggregateSession,
+    DetectSpan,
+    ProcessAudioFile,
+    SplitRecording,
+)
 from actors.recovery import Recovery
 from db.blobs.keys import product_key, recording_key
 from db.queries import session_queries, span_queries
 from db.queue import fair_order
 from tests.support import recordings
+from tests.support.api import Api
 from tests.support.pipeline import (
     add,
     detections_of,
@@ -135,6 +141,32 @@ def test_where_the_recording_is_missing_too_the_session_fails_as_ever(runtime: R
     assert (ended.state, ended.resplits) == ("failed", 0)
     assert ended.problem is not None
     assert ended.problem["code"] == "recording-missing"
+
+
+def test_an_ended_session_keeps_its_answer_where_products_are_missing(
+    runtime: Runtime, api: Api
+) -> None:
+    """It is not split again: its end was reported, and its detections are in the database."""
+    session_id = add(runtime, recordings.encode(recordings.demo()))
+    handle_until_ended(runtime, session_id)
+    for product in ("levels", "spectrogram"):
+        remove(runtime, session_id, product)
+    ended = run_to_the_end(runtime, session_id)
+    assert (ended.state, ended.resplits) == ("completed", 0)
+    path = f"/v1/sessions/{session_id}"
+    assert api.simulate_get(f"{path}/analysis").json["state"] == "completed"
+    picture = api.simulate_get(f"{path}/spectrogram.png")
+    assert (picture.status_code, picture.json["type"]) == (404, "/problems/no-spectrogram")
+    assert session(runtime, session_id).state == "completed"
+
+
+def handle_until_ended(runtime: Runtime, session_id: Any) -> None:
+    """Run a session to its end, and its analysis not."""
+    handle(runtime, ProcessAudioFile(session_id=session_id))
+    handle(runtime, SplitRecording(session_id=session_id))
+    handle(runtime, DetectSpan(session_id=session_id, span_index=0))
+    handle(runtime, AggregateSession(session_id=session_id))
+    assert session(runtime, session_id).state == "completed"
 
 
 def test_a_store_that_goes_on_losing_files_does_not_have_it_decoded_for_ever(

@@ -49,6 +49,20 @@ def test_named_recordings_are_copied_and_missing_ones_told(
     assert runtime.blobs.get(recording_key(uuid.UUID(found[3]["session_id"]))) == clip
 
 
+def test_a_file_that_was_copied_before_a_restore_may_have_left_the_inbox(
+    api: Api, runtime: Runtime, clip: bytes
+) -> None:
+    """The dump is older than the copy, and the operator has emptied the inbox since."""
+    keys = fill(runtime, 1, clip)
+    posted = name(api, {"keys": keys})
+    session_id = batch_queries.session_id_of(uuid.UUID(posted.json["id"]), 0)
+    runtime.blobs.copy(keys[0], recording_key(session_id))
+    runtime.blobs.delete(keys[0])
+    work(runtime)
+    assert look(api, posted.json)["files"] == {"completed": 1}
+    assert runtime.blobs.get(recording_key(session_id)) == clip
+
+
 def test_named_recordings_have_the_times_that_are_given(
     api: Api, runtime: Runtime, clip: bytes
 ) -> None:

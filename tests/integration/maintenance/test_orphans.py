@@ -14,7 +14,6 @@ import sqlalchemy
 from sqlalchemy import text
 
 from actors.execution.runtime import Runtime
-from actors.maintenance import ownership
 from actors.messaging import broker
 from actors.messaging.messages import (
     CheckHealth,
@@ -22,11 +21,14 @@ from actors.messaging.messages import (
     CleanUpFailedSessions,
     CleanUpOldSessions,
 )
+from db import ownership
 from db.blobs.keys import OWNER, clip_key, recording_key, report_key, upload_key
 from db.queries import orphan_queries
 from db.settings import Settings
+from services.api.admin import metrics
 from services.cli import main as cli
 from tests.support import s3, servers
+from tests.support.api import client_of
 from tests.support.clock import ask, findings, pass_days
 from tests.support.pipeline import add
 
@@ -359,15 +361,21 @@ def test_any_role_may_ask_which_database_it_is(postgres_url: str, database_url: 
     engine.dispose()
 
 
-def test_the_command_says_it_too(
+def test_the_command_and_the_metrics_say_it_too(
     runtime: Runtime, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
+    monkeypatch.setattr(metrics, "FRESH_S", 0.0)
+    api = client_of(runtime)
     for name in ("database_url", "amqp_url", "blob_url"):
         monkeypatch.setenv(name.upper(), getattr(runtime.settings, name))
     stray(runtime, 21)
     refusal(runtime)
     assert cli.main(["health"]) == 1
     assert "21 of 21" in " ".join(capsys.readouterr().out.split())
+    assert 'clamor_health_ok{part="installation"} 0.0' in api.simulate_get("/metrics").text
+    assert cleaned(runtime, force=True) == (21, 0)
+    assert health(runtime)["healthy"]
+    assert 'clamor_health_ok{part="installation"} 1.0' in api.simulate_get("/metrics").text
 
 
 def test_a_bucket_is_kept_by_the_same_rules(

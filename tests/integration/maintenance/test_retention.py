@@ -9,6 +9,7 @@ from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
+import msgspec
 import numpy as np
 import pytest
 import soundfile
@@ -19,7 +20,8 @@ from actors.execution.runtime import Runtime
 from actors.maintenance import retention
 from actors.messaging.messages import CleanUpFailedSessions, CleanUpOldSessions, Nudge
 from actors.science.audio_io import clips
-from db.blobs.keys import clip_key, recording_key, session_prefix
+from db import ownership
+from db.blobs.keys import OWNER, clip_key, recording_key, session_prefix
 from db.queries import batch_queries, retention_queries, session_queries, span_queries
 from db.queries.retention_queries import Past
 from db.tables.retention import KeptClip
@@ -177,6 +179,24 @@ def test_failed_and_stuck_sessions_go_after_a_day(runtime: Runtime) -> None:
     assert result(runtime, CleanUpFailedSessions())["sessions"] == 2
     assert left(runtime) == kept
     assert result(runtime, CleanUpFailedSessions(), older_than_hours=20)["sessions"] == 2
+
+
+def test_sessions_of_a_restored_database_have_a_day_from_the_restore_on(runtime: Runtime) -> None:
+    """Those that were under way in the dump are old, and would go in the first night."""
+    under_way = add(runtime, state="detecting", ended_days_ago=None, sent_days_ago=20)
+    ended = add(runtime)
+    taken = ownership.take(runtime.store, runtime.blobs, is_restored=True)
+    for options in ({}, {"dry_run": True}):
+        assert result(runtime, CleanUpFailedSessions(), **options)["sessions"] == 0
+    assert result(runtime, CleanUpOldSessions())["sessions"] == 1
+    assert left(runtime) == {under_way}
+    assert ended not in left(runtime)
+    assert taken.restored_at is not None
+    earlier = msgspec.structs.replace(taken, restored_at=taken.restored_at - timedelta_days(1.01))
+    runtime.blobs.put(OWNER, msgspec.json.encode(earlier))
+    assert result(runtime, CleanUpFailedSessions(), dry_run=True)["sessions"] == 1
+    assert result(runtime, CleanUpFailedSessions())["sessions"] == 1
+    assert left(runtime) == set()
 
 
 def test_an_item_of_a_batch_says_that_its_session_is_gone(runtime: Runtime) -> None:
