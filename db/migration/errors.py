@@ -87,7 +87,7 @@ def _sentence(error: BaseException | None) -> str:
             return f"{first_line(error)}: {remedy}"
     if isinstance(error, psycopg.OperationalError) and error.sqlstate is None:
         return (
-            f"no connection to the database ({first_line(error)}): check that the server runs and"
-            f" that CLAMOR_MIGRATION_URL or DATABASE_URL is right, {AGAIN}"
+            f"{first_line(error)}: check that the server runs and that CLAMOR_MIGRATION_URL or"
+            f" DATABASE_URL is right, {AGAIN}"
         )
     return f"{first_line(error)}: correct the cause, {AGAIN}"

@@ -70,8 +70,11 @@ def run(args: argparse.Namespace) -> int:
 
 def _run(args: argparse.Namespace) -> int:
     from db import migrate
+    from db.migration.errors import MigrationError
     from db.settings import migration_url
 
+    if (args.json and not args.status) or (args.lose_data and not args.down):
+        raise MigrationError("--json and --lose-data belong to --status and --down")
     if args.sql:
         migrate.sql()
     elif args.plan:
