@@ -16,10 +16,10 @@ from alembic.script import Script
 from sqlalchemy import Connection
 
 from db import catalog
-from db.migration.chain import BASE, SHIPPED, Chain, losses
+from db.migration.chain import BASE, SHIPPED, RevisionChain, losses
 from db.migration.definitions import Definitions
 from db.migration.errors import MigrationError, explained
-from db.migration.session import (
+from db.migration.execution import (
     LOCK_TIMEOUTS_MS,
     PATIENCE_S,
     STATEMENT_TIMEOUT_MS,
@@ -36,6 +36,12 @@ log = structlog.get_logger(__name__)
 
 #: The advisory lock of migrations.
 MIGRATION_LOCK = 0x6D696772617465
+#: The server's process that holds it.
+LOCK_HOLDER = sqlalchemy.text(
+    "SELECT pid FROM pg_locks WHERE locktype = 'advisory' AND granted AND objsubid = 1"
+    " AND ((classid::bigint << 32) | objid::bigint) = :key"
+    " AND database = (SELECT oid FROM pg_database WHERE datname = current_database())"
+).bindparams(key=MIGRATION_LOCK)
 #: How long a process waits for another one that is migrating.
 LOCK_WAIT_S = 900.0
 LOCK_POLL_S = 0.5
@@ -49,7 +55,7 @@ def upgrade(
     url: str,
     *,
     to: str | None = None,
-    chain: Chain = SHIPPED,
+    chain: RevisionChain = SHIPPED,
     patience_s: float = PATIENCE_S,
     say: Say | None = None,
 ) -> str:
@@ -60,10 +66,10 @@ def upgrade(
     MigrationError
         If it cannot be done. Finished revisions and steps persist; another run continues.
     """
-    with _running(url, patience_s, say) as session:
-        for script in _after(chain, session.connection, to):
-            session.say(f"{script.revision}: {script.doc}")
-            _run(session, chain, f"revision {script.revision}", up_to=script.revision)
+    with _running(url, patience_s, say) as execution:
+        for script in _after(chain, execution.connection, to):
+            execution.say(f"{script.revision}: {script.doc}")
+            _run(execution, chain, f"revision {script.revision}", up_to=script.revision)
         return to or chain.head
 
 
@@ -71,28 +77,28 @@ def downgrade(
     url: str,
     to: str,
     *,
-    chain: Chain = SHIPPED,
+    chain: RevisionChain = SHIPPED,
     patience_s: float = PATIENCE_S,
     say: Say | None = None,
 ) -> str:
     """Revert the revisions after one; the caller has read what is lost (:func:`losses_of`)."""
-    with _running(url, patience_s, say) as session:
-        for script in chain.back_to(current(session.connection), to):
-            session.say(f"{script.revision} is reverted: {script.doc}")
+    with _running(url, patience_s, say) as execution:
+        for script in chain.back_to(current(execution.connection), to):
+            execution.say(f"{script.revision} is reverted: {script.doc}")
             down_to = script.down_revision or BASE
             assert isinstance(down_to, str), "the chain has no branches"
-            _run(session, chain, f"revision {script.revision}", down_to=down_to)
+            _run(execution, chain, f"revision {script.revision}", down_to=down_to)
         return to
 
 
-def losses_of(url: str, to: str, *, chain: Chain = SHIPPED) -> list[str]:
+def losses_of(url: str, to: str, *, chain: RevisionChain = SHIPPED) -> list[str]:
     """Return a line for each revision that a downgrade would revert: what is lost with it."""
     with explained(), connected(url) as connection:
         reverted = chain.back_to(current(connection), to)
         return [f"{script.revision}: {losses(script)}" for script in reverted]
 
 
-def plan(url: str, *, to: str | None = None, chain: Chain = SHIPPED) -> str:
+def plan(url: str, *, to: str | None = None, chain: RevisionChain = SHIPPED) -> str:
     """Return the SQL that :func:`upgrade` would run on a database."""
     with explained(), connected(url) as connection:
         pending = _after(chain, connection, to)
@@ -169,7 +175,7 @@ def _unready(engine: sqlalchemy.Engine) -> str | None:
     return None
 
 
-def status(url: str, *, chain: Chain = SHIPPED) -> Status:
+def status(url: str, *, chain: RevisionChain = SHIPPED) -> Status:
     """Return the revision of a database, what is pending, and what differs from the models."""
     with explained(), connected(url, is_autocommit=False) as connection:
         return read_status(connection, current(connection), chain)
@@ -200,15 +206,15 @@ def connected(url: str, *, is_autocommit: bool = True) -> Iterator[Connection]:
 
 @contextmanager
 def _running(url: str, patience_s: float, say: Say | None) -> Iterator[Running]:
-    """Hold the migration lock, and yield the session for the steps."""
+    """Hold the migration lock, and yield what runs the steps."""
     engine = None
     try:
         with explained():
             engine = make_engine(url)
             with engine.connect() as connection:
-                session = Running(connection, patience_s=patience_s, say=say)
-                _lock(connection, session.say)
-                yield session
+                execution = Running(connection, patience_s=patience_s, say=say)
+                _lock(connection, execution.say)
+                yield execution
     finally:
         # Closing the connection releases the lock.
         if engine is not None:
@@ -225,25 +231,26 @@ def _lock(connection: Connection, say: Say) -> None:
     The lock is polled: a session that *waits* for an advisory lock holds a snapshot, and a ``CREATE
     INDEX CONCURRENTLY`` in the running migration would wait for that.
     """
-    deadline = time.monotonic() + LOCK_WAIT_S
+    began_at = time.monotonic()
     taken = sqlalchemy.select(sqlalchemy.func.pg_try_advisory_lock(MIGRATION_LOCK))
-    is_first = True
+    said = False
     while not connection.scalar(taken):
+        holder = connection.scalar(LOCK_HOLDER)
         # A transaction that stays open would hold back the other process.
         connection.rollback()
-        if time.monotonic() > deadline:
+        if time.monotonic() - began_at > LOCK_WAIT_S:
             raise MigrationError(
-                f"another process has been migrating for {LOCK_WAIT_S:.0f} s: run clamor migrate"
-                " again when it has ended"
+                f"another migration, process {holder} of the server, has run for more than"
+                f" {LOCK_WAIT_S:.0f} s: run clamor migrate again when it has ended"
             )
-        if is_first:
-            say("waits for another process that is migrating")
-        is_first = False
+        if not said:
+            say(f"waits for another migration, process {holder} of the server")
+            said = True
         time.sleep(LOCK_POLL_S)
     connection.commit()
 
 
-def _after(chain: Chain, connection: Connection, to: str | None) -> list[Script]:
+def _after(chain: RevisionChain, connection: Connection, to: str | None) -> list[Script]:
     """Return the revisions that a database lacks."""
     revision = current(connection)
     if revision is not None and not chain.has(revision):
@@ -254,28 +261,30 @@ def _after(chain: Chain, connection: Connection, to: str | None) -> list[Script]
     return chain.after(revision, to)
 
 
-def _run(session: Running, chain: Chain, what: str, **target: str) -> None:
+def _run(execution: Running, chain: RevisionChain, what: str, **target: str) -> None:
     """Run one revision; try again while a lock is not free.
 
     Without steps it is one transaction, with its row in ``alembic_version``.
     """
 
     def run() -> None:
-        config = chain.config(connection=session.connection, session=session)
+        config = chain.config(connection=execution.connection, execution=execution)
         # Alembic commits only a transaction that it has begun.
-        session.connection.rollback()
+        execution.connection.rollback()
         try:
             chain.run(config, **target)
-            session.connection.commit()
+            execution.connection.commit()
         except BaseException:
-            if not session.connection.invalidated:
-                session.connection.rollback()
+            if not execution.connection.invalidated:
+                execution.connection.rollback()
             raise
 
-    session.patiently(what, run)
+    execution.patiently(what, run)
 
 
-def _written(chain: Chain, definitions: Definitions, revision: str | None, to: str | None) -> str:
+def _written(
+    chain: RevisionChain, definitions: Definitions, revision: str | None, to: str | None
+) -> str:
     buffer = io.StringIO()
 
     def write(line: str) -> None:
@@ -290,6 +299,6 @@ def _written(chain: Chain, definitions: Definitions, revision: str | None, to: s
     )
     for statement in timeouts(LOCK_TIMEOUTS_MS[0], STATEMENT_TIMEOUT_MS):
         write(f"{statement};")
-    config = chain.config(buffer, session=Writing(write, definitions))
+    config = chain.config(buffer, execution=Writing(write, definitions))
     chain.run(config, up_to=up_to, as_sql=True, starting_rev=revision)
     return EMPTY_TRANSACTION.sub(r"\1", buffer.getvalue())

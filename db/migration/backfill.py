@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from db.migration.errors import MigrationError
 
 if TYPE_CHECKING:
-    from db.migration.session import Running
+    from db.migration.execution import Running
 
 #: Rows of the first batch, and bounds of the others.
 FIRST_ROWS, FEWEST_ROWS, MOST_ROWS = 1_000, 100, 10_000
@@ -72,7 +72,7 @@ class Backfill:
         )
 
 
-def run(session: Running, what: str, fill: Backfill) -> None:
+def run(execution: Running, what: str, fill: Backfill) -> None:
     """Change the rows until a pass over the table finds none.
 
     Raises
@@ -80,9 +80,9 @@ def run(session: Running, what: str, fill: Backfill) -> None:
     MigrationError
         If rows to change keep appearing.
     """
-    progress = _Progress(session, what)
+    progress = _Progress(execution, what)
     for _ in range(MOST_PASSES):
-        if not _pass(session, what, fill, progress):
+        if not _pass(execution, what, fill, progress):
             return
     raise MigrationError(
         f"{what}: after {MOST_PASSES} passes there are still rows to change. The change must make"
@@ -99,8 +99,8 @@ def numbered(statement: str) -> str:
 class _Progress:
     """Prints the number of changed rows every few seconds."""
 
-    def __init__(self, session: Running, what: str) -> None:
-        self._session, self._what = session, what
+    def __init__(self, execution: Running, what: str) -> None:
+        self._execution, self._what = execution, what
         self._began_at = self._said_at = time.monotonic()
         self.n_rows = 0
 
@@ -110,23 +110,23 @@ class _Progress:
         if now - self._said_at >= LINE_S:
             self._said_at = now
             age_s = now - self._began_at
-            self._session.say(f"{self._what}: {self.n_rows:,} rows changed, {age_s:.0f} s")
+            self._execution.say(f"{self._what}: {self.n_rows:,} rows changed, {age_s:.0f} s")
 
 
-def _pass(session: Running, what: str, fill: Backfill, progress: _Progress) -> bool:
+def _pass(execution: Running, what: str, fill: Backfill, progress: _Progress) -> bool:
     """Walk the table once; return whether any row had to be changed."""
     after: Sequence[Any] = ()
     n_rows, found = FIRST_ROWS, False
-    while last := _end(session, fill, after, n_rows):
+    while last := _end(execution, fill, after, n_rows):
         found = True
         began_at = time.monotonic()
         values = (*after, *last)
         statement = fill.update(after=bool(after))
 
         def change(statement: str = statement, values: Sequence[Any] = values) -> None:
-            progress.add(session.execute(statement, values).rowcount)
+            progress.add(execution.execute(statement, values).rowcount)
 
-        session.patiently(what, change)
+        execution.patiently(what, change)
         after = last
         # The time includes a wait for locked rows, after which smaller batches are right, too.
         took_s = time.monotonic() - began_at
@@ -137,8 +137,8 @@ def _pass(session: Running, what: str, fill: Backfill, progress: _Progress) -> b
     return found
 
 
-def _end(session: Running, fill: Backfill, after: Sequence[Any], n_rows: int) -> tuple[Any, ...]:
-    row = session.execute(fill.find(after=bool(after)), (*after, n_rows)).one_or_none()
+def _end(execution: Running, fill: Backfill, after: Sequence[Any], n_rows: int) -> tuple[Any, ...]:
+    row = execution.execute(fill.find(after=bool(after)), (*after, n_rows)).one_or_none()
     return () if row is None else tuple(row)
 
 

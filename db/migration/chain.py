@@ -19,7 +19,7 @@ BASE = "base"
 
 
 @dataclass(frozen=True)
-class Chain:
+class RevisionChain:
     """The revisions in a folder; by default those of this release."""
 
     folder: Path | None = None
@@ -112,7 +112,7 @@ class Chain:
 
 
 #: The revisions of this release.
-SHIPPED = Chain()
+SHIPPED = RevisionChain()
 
 
 def losses(script: Script) -> str:

@@ -29,7 +29,7 @@ SELECT attnotnull FROM pg_attribute WHERE attrelid = to_regclass(%s) AND attname
 """
 
 
-class Found(Enum):
+class Existing(Enum):
     """An object in the catalog, compared with the one that is wanted."""
 
     ABSENT = "absent"
@@ -57,28 +57,28 @@ class Definitions:
         if self._is_plan:
             self._planned[name] = wanted
 
-    def index(self, name: str, table: str, wanted: str) -> Found:
+    def index(self, name: str, table: str, wanted: str) -> Existing:
         """Compare an index; ``wanted`` is its statement with a field for its name and table."""
         if (found := self._in_plan(name, wanted)) is not None:
             return found
         row = self._row(INDEX, name)
         if row is None:
-            return Found.ABSENT
+            return Existing.ABSENT
         definition, is_valid = row
         if not is_valid:
-            return Found.UNFINISHED
+            return Existing.UNFINISHED
         with self._copy(table):
             self._run(wanted.format(name=f"{COPY}_index", table=COPY))
             [again, _] = self._row(INDEX, f"{COPY}_index")
-        return Found.SAME if _of_index(definition) == _of_index(again) else Found.OTHER
+        return Existing.SAME if _of_index(definition) == _of_index(again) else Existing.OTHER
 
-    def constraint(self, name: str, table: str, wanted: str, *, is_text: bool) -> Found:
+    def constraint(self, name: str, table: str, wanted: str, *, is_text: bool) -> Existing:
         """Compare a constraint. A foreign key is written as the server writes it (``is_text``)."""
         if (found := self._in_plan(f"{table}.{name}", wanted)) is not None:
             return found
         row = self._row(CONSTRAINT, table, name)
         if row is None:
-            return Found.ABSENT
+            return Existing.ABSENT
         definition, is_valid = row
         again = wanted
         if not is_text:
@@ -86,21 +86,21 @@ class Definitions:
                 self._run(f"ALTER TABLE {COPY} ADD CONSTRAINT {COPY}_check {wanted}")
                 [again, _] = self._row(CONSTRAINT, COPY, f"{COPY}_check")
         if definition.removesuffix(" NOT VALID") != again:
-            return Found.OTHER
-        return Found.SAME if is_valid else Found.UNFINISHED
+            return Existing.OTHER
+        return Existing.SAME if is_valid else Existing.UNFINISHED
 
     def is_not_null(self, table: str, column: str) -> bool:
         """Whether a column refuses nulls."""
         row = self._row(NOT_NULL, table, column)
         return row is not None and bool(row[0])
 
-    def _in_plan(self, name: str, wanted: str) -> Found | None:
+    def _in_plan(self, name: str, wanted: str) -> Existing | None:
         if name not in self._planned:
             return None
         planned = self._planned[name]
         if planned is None:
-            return Found.ABSENT
-        return Found.SAME if planned == wanted else Found.OTHER
+            return Existing.ABSENT
+        return Existing.SAME if planned == wanted else Existing.OTHER
 
     @contextmanager
     def _copy(self, table: str) -> Iterator[None]:

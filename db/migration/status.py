@@ -8,7 +8,7 @@ from typing import Any
 from sqlalchemy import Connection, text
 
 from db import catalog
-from db.migration.chain import Chain
+from db.migration.chain import RevisionChain
 
 INVALID_INDEXES = text(
     "SELECT relname FROM pg_index JOIN pg_class ON pg_class.oid = indexrelid"
@@ -82,7 +82,7 @@ class Status:
         return self.faults()
 
 
-def of(connection: Connection, revision: str | None, chain: Chain) -> Status:
+def of(connection: Connection, revision: str | None, chain: RevisionChain) -> Status:
     """Read the state of a database at a revision. The connection is in a transaction."""
     is_known = revision is None or chain.has(revision)
     pending = chain.after(revision) if is_known else []

@@ -27,9 +27,9 @@ from contextlib import contextmanager
 
 from alembic import op
 
-from db.migration.definitions import Found
+from db.migration.definitions import Existing
 from db.migration.errors import MigrationError
-from db.migration.session import Running, Session
+from db.migration.execution import Execution, Running
 
 
 def brief(what: str, *statements: str) -> None:
@@ -42,8 +42,8 @@ def brief(what: str, *statements: str) -> None:
     what
         A few words for the operator, such as ``trigger of webhooks``.
     """
-    with _session() as session:
-        session.brief(what, *statements)
+    with _execution() as execution:
+        execution.brief(what, *statements)
 
 
 def add_column(table: str, column: str) -> None:
@@ -51,8 +51,8 @@ def add_column(table: str, column: str) -> None:
 
     Its default must be a constant: PostgreSQL would write every row again for another one.
     """
-    with _session() as session:
-        session.brief(
+    with _execution() as execution:
+        execution.brief(
             f"column {table}.{column.split()[0]}",
             f"ALTER TABLE {table} ADD COLUMN IF NOT EXISTS {column}",
         )
@@ -60,16 +60,16 @@ def add_column(table: str, column: str) -> None:
 
 def drop_column(table: str, column: str) -> None:
     """Drop a column with its constraints and indexes."""
-    with _session() as session:
-        session.brief(
+    with _execution() as execution:
+        execution.brief(
             f"column {table}.{column}", f"ALTER TABLE {table} DROP COLUMN IF EXISTS {column}"
         )
 
 
 def add_check(name: str, table: str, condition: str) -> None:
     """Add a check, or replace the one of this name: new rows first, then the existing ones."""
-    with _session() as session:
-        _add_constraint(session, name, table, f"CHECK ({condition})", is_text=False)
+    with _execution() as execution:
+        _add_constraint(execution, name, table, f"CHECK ({condition})", is_text=False)
 
 
 def add_foreign_key(
@@ -92,16 +92,18 @@ def add_foreign_key(
     """
     wanted = f"FOREIGN KEY ({columns}) REFERENCES {referred_table}({referred_columns})"
     if on_delete:
-        wanted += f" ON DELETE {on_delete}"
-    with _session() as session:
-        _add_constraint(session, name, table, wanted, is_text=True)
+        wanted += f" ON DELETE {on_delete.upper()}"
+    with _execution() as execution:
+        _add_constraint(execution, name, table, wanted, is_text=True)
 
 
 def drop_constraint(name: str, table: str) -> None:
     """Drop a check or a foreign key."""
-    with _session() as session:
-        session.brief(f"constraint {name}", f"ALTER TABLE {table} DROP CONSTRAINT IF EXISTS {name}")
-        session.definitions.planned(f"{table}.{name}", None)
+    with _execution() as execution:
+        execution.brief(
+            f"constraint {name}", f"ALTER TABLE {table} DROP CONSTRAINT IF EXISTS {name}"
+        )
+        execution.definitions.planned(f"{table}.{name}", None)
 
 
 def set_not_null(table: str, column: str) -> None:
@@ -111,17 +113,17 @@ def set_not_null(table: str, column: str) -> None:
     server does not read the table under the lock of ``SET NOT NULL``.
     """
     check = f"ck_{table}_{column}_not_null"
-    with _session() as session:
-        if session.definitions.is_not_null(table, column):
-            session.note(f"column {table}.{column}: not null already")
+    with _execution() as execution:
+        if execution.definitions.is_not_null(table, column):
+            execution.note(f"column {table}.{column}: not null already")
             return
-        _add_constraint(session, check, table, f"CHECK ({column} IS NOT NULL)", is_text=False)
-        session.brief(
+        _add_constraint(execution, check, table, f"CHECK ({column} IS NOT NULL)", is_text=False)
+        execution.brief(
             f"column {table}.{column}",
             f"ALTER TABLE {table} ALTER COLUMN {column} SET NOT NULL",
             f"ALTER TABLE {table} DROP CONSTRAINT {check}",
         )
-        session.definitions.planned(f"{table}.{check}", None)
+        execution.definitions.planned(f"{table}.{check}", None)
 
 
 def create_index(
@@ -151,29 +153,30 @@ def create_index(
     after = after.replace("{", "{{").replace("}", "}}")
     concurrently = f"CREATE {kind} CONCURRENTLY {{name}} ON {{table}} {after}"
     wanted = f"CREATE {kind} {{name}} ON {{table}} {after}"
-    with _session() as session:
-        found = session.definitions.index(name, table, wanted)
-        if found is Found.SAME:
-            session.note(f"index {name}: there already")
+    with _execution() as execution:
+        found = execution.definitions.index(name, table, wanted)
+        if found is Existing.SAME:
+            execution.note(f"index {name}: there already")
             return
-        if found is not Found.ABSENT:
-            fault = "invalid" if found is Found.UNFINISHED else "of another definition"
-            session.note(f"index {name}: {fault}, so it is dropped and built again")
-            _drop_index(session, name)
-        session.long(f"index {name}", concurrently.format(name=name, table=table))
-        session.definitions.planned(name, wanted)
+        if found is not Existing.ABSENT:
+            fault = "invalid" if found is Existing.UNFINISHED else "of another definition"
+            execution.note(f"index {name}: {fault}, so it is dropped and built again")
+            _drop_index(execution, name)
+        execution.long(f"index {name}", concurrently.format(name=name, table=table))
+        execution.definitions.planned(name, wanted)
 
 
 def drop_index(name: str) -> None:
     """Drop an index while its table is used."""
-    with _session() as session:
-        _drop_index(session, name)
+    with _execution() as execution:
+        _drop_index(execution, name)
 
 
 def backfill(table: str, change: str, where: str, *, key: Sequence[str] = ("id",)) -> None:
     """Change the rows that meet a condition, in batches that are committed one by one.
 
-    It continues where it was interrupted, since the change makes the condition false.
+    It continues where it was interrupted, since the change makes the condition false. New rows must
+    not meet the condition: give them the value by a default or a trigger first.
 
     Parameters
     ----------
@@ -184,46 +187,48 @@ def backfill(table: str, change: str, where: str, *, key: Sequence[str] = ("id",
     key
         The columns of the primary key. Batches follow its index.
     """
-    with _session() as session:
-        session.batches(f"rows of {table}", table, change, where, key)
+    with _execution() as execution:
+        execution.batches(f"rows of {table}", table, change, where, key)
 
 
-def _add_constraint(session: Session, name: str, table: str, wanted: str, *, is_text: bool) -> None:
+def _add_constraint(
+    execution: Execution, name: str, table: str, wanted: str, *, is_text: bool
+) -> None:
     what = f"constraint {name}"
-    found = session.definitions.constraint(name, table, wanted, is_text=is_text)
-    if found is Found.SAME:
-        session.note(f"{what}: there already")
+    found = execution.definitions.constraint(name, table, wanted, is_text=is_text)
+    if found is Existing.SAME:
+        execution.note(f"{what}: there already")
         return
-    if found is not Found.UNFINISHED:
+    if found is not Existing.UNFINISHED:
         # In one statement, so that new rows are checked at all times.
-        drop = f"DROP CONSTRAINT {name}, " if found is Found.OTHER else ""
-        session.brief(what, f"ALTER TABLE {table} {drop}ADD CONSTRAINT {name} {wanted} NOT VALID")
-    session.long(what, f"ALTER TABLE {table} VALIDATE CONSTRAINT {name}")
-    session.definitions.planned(f"{table}.{name}", wanted)
+        drop = f"DROP CONSTRAINT {name}, " if found is Existing.OTHER else ""
+        execution.brief(what, f"ALTER TABLE {table} {drop}ADD CONSTRAINT {name} {wanted} NOT VALID")
+    execution.long(what, f"ALTER TABLE {table} VALIDATE CONSTRAINT {name}")
+    execution.definitions.planned(f"{table}.{name}", wanted)
 
 
-def _drop_index(session: Session, name: str) -> None:
-    session.long(f"index {name}", f"DROP INDEX CONCURRENTLY IF EXISTS {name}")
-    session.definitions.planned(name, None)
+def _drop_index(execution: Execution, name: str) -> None:
+    execution.long(f"index {name}", f"DROP INDEX CONCURRENTLY IF EXISTS {name}")
+    execution.definitions.planned(name, None)
 
 
 @contextmanager
-def _session() -> Iterator[Session]:
+def _execution() -> Iterator[Execution]:
     """Leave the transaction of the revision, which is empty, and yield where the steps go."""
     context = op.get_context()
     attributes = context.config.attributes if context.config is not None else {}
-    session: Session | None = attributes.get("session")
+    execution: Execution | None = attributes.get("execution")
     if not context.as_sql:
         assert context.connection is not None
-        if session is None:
+        if execution is None:
             # Alembic's own command, of a developer.
-            session = Running(context.connection, say=lambda line: print(line, file=sys.stderr))
+            execution = Running(context.connection, say=lambda line: print(line, file=sys.stderr))
         writes = "SELECT pg_current_xact_id_if_assigned() IS NOT NULL"
         if context.connection.exec_driver_sql(writes).scalar_one():
             raise MigrationError(
                 "a revision changes the schema by op before a step, so that an interruption would"
                 " leave it half-done: write op after the steps, or in steps.brief"
             )
-    assert session is not None, "a plan has a session"
+    assert execution is not None, "a plan has one"
     with context.autocommit_block():
-        yield session
+        yield execution

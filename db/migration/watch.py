@@ -1,4 +1,4 @@
-"""Watch a statement from a second connection: its progress, and the sessions that it waits for."""
+"""Watch a statement from a second connection: its progress, and what it waits for."""
 
 from __future__ import annotations
 
@@ -18,7 +18,8 @@ LINE_S = 5.0
 
 BLOCKERS = text(
     """
-    SELECT pid, application_name, state, extract(epoch FROM now() - xact_start)
+    SELECT pid, coalesce(nullif(application_name, ''), backend_type), state,
+           extract(epoch FROM now() - xact_start)
     FROM pg_stat_activity WHERE pid = ANY(pg_blocking_pids(:pid)) ORDER BY xact_start
     """
 )
@@ -31,7 +32,7 @@ INDEX_PROGRESS = text(
 
 
 class Watch:
-    """The sessions that hold back a statement, as of the latest look."""
+    """The connections that hold back a statement, as of the latest look."""
 
     def __init__(self) -> None:
         self.blockers = ""
@@ -81,7 +82,7 @@ def _look(
 
 
 def _blockers(connection: Connection, pid: int) -> str:
-    """Name the sessions that a server process waits for; empty if it waits for none."""
+    """Name the connections that a server process waits for; empty if it waits for none."""
     return ", ".join(
         f"process {other} ({name or 'unnamed'}, {state or 'state not visible'}"
         + (f", its transaction open for {age:.0f} s)" if age is not None else ")")

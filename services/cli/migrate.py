@@ -19,7 +19,6 @@ def add_parser(commands: options.Commands) -> None:
     """Add the command."""
     parser = commands.add_parser("migrate", help="migrate the database to the newest schema")
     instead = parser.add_mutually_exclusive_group()
-    instead.add_argument("--to", metavar="REVISION", help="stop at a revision")
     instead.add_argument(
         "--down",
         metavar="REVISION",
@@ -43,6 +42,7 @@ def add_parser(commands: options.Commands) -> None:
         help="exit with 1 if the database lacks a revision or differs from the models; without"
         " DATABASE_URL, check the migrations on an embedded database",
     )
+    parser.add_argument("--to", metavar="REVISION", help="stop at a revision; also with --plan")
     parser.add_argument(
         "--lose-data", action="store_true", help="consent to the losses that --down prints"
     )
@@ -78,7 +78,7 @@ def _run(args: argparse.Namespace) -> int:
     if args.sql:
         migrate.sql()
     elif args.plan:
-        print(migrate.plan(migration_url()), end="")
+        print(migrate.plan(migration_url(), to=args.to), end="")
     elif args.status:
         status = migrate.status(migration_url())
         print(json.dumps(status.json(), indent=2) if args.json else "\n".join(status.lines()))

@@ -20,7 +20,7 @@ from pathlib import Path
 import psycopg
 
 from db import migrate
-from db.migration.chain import Chain
+from db.migration.chain import RevisionChain
 from tests.support import servers
 
 #: The longest wait of a writer that is acceptable.
@@ -34,13 +34,12 @@ STEPS = {
     "add_column": "steps.add_column('audio_sessions', 'bench_kind text')",
     "add_column with a default": "steps.add_column('audio_sessions',"
     " 'bench_flag boolean NOT NULL DEFAULT false')",
+    # New rows get the value by themselves before the others are filled.
+    "brief: a default": "steps.brief('default', \"ALTER TABLE audio_sessions ALTER COLUMN"
+    " bench_kind SET DEFAULT 'plain'\")",
     "backfill": "steps.backfill('audio_sessions', \"bench_kind = 'plain'\","
     ' "bench_kind IS NULL")',
     "add_check": "steps.add_check('ck_bench', 'audio_sessions', \"bench_kind <> 'none'\")",
-    "brief: a default": "steps.brief('default', \"ALTER TABLE audio_sessions ALTER COLUMN"
-    " bench_kind SET DEFAULT 'plain'\")",
-    "backfill of new rows": "steps.backfill('audio_sessions', \"bench_kind = 'plain'\","
-    ' "bench_kind IS NULL")',
     "set_not_null": "steps.set_not_null('audio_sessions', 'bench_kind')",
     "add_foreign_key": "steps.add_foreign_key('fk_bench', 'audio_sessions', 'bench_user', 'users')",
     "create_index": "steps.create_index('ix_bench', 'audio_sessions', 'bench_kind, created_at')",
@@ -165,7 +164,7 @@ def fill(url: str, n_sessions: int) -> list[object]:
     return [row[0] for row in rows]
 
 
-def write_chain(folder: Path) -> Chain:
+def write_chain(folder: Path) -> RevisionChain:
     """Write a revision for each step."""
     before = "None"
     # The first one makes the chain's own entry, so that each measured one is a step alone.
@@ -182,7 +181,7 @@ def write_chain(folder: Path) -> Chain:
             f"def upgrade():\n    {body}\n\n\ndef downgrade():\n    pass\n"
         )
         before = repr(revision)
-    return Chain(folder)
+    return RevisionChain(folder)
 
 
 @contextmanager

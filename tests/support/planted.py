@@ -14,10 +14,10 @@ import psycopg
 import sqlalchemy
 from sqlalchemy import event
 
-from db.migration.chain import Chain
+from db.migration.chain import RevisionChain
 
 FOLDER = Path(__file__).parents[1] / "integration" / "db" / "revisions"
-CHAIN = Chain(FOLDER)
+CHAIN = RevisionChain(FOLDER)
 
 SNAPSHOT = {
     "columns": """
@@ -58,7 +58,7 @@ def empty(url: str) -> None:
         connection.execute("CREATE SCHEMA public")
 
 
-def chain_with(folder: Path, body: str) -> Chain:
+def chain_with(folder: Path, body: str) -> RevisionChain:
     """Write a chain whose second revision runs some code, and return it."""
     (folder / "p1_tables.py").write_text((FOLDER / "p1_tables.py").read_text())
     (folder / "p2_other.py").write_text(
@@ -66,7 +66,7 @@ def chain_with(folder: Path, body: str) -> Chain:
         f'revision, down_revision = "p2", "p1"\n\n\ndef upgrade() -> None:\n    {body}\n'
         "\n\ndef downgrade() -> None:\n    pass\n"
     )
-    return Chain(folder)
+    return RevisionChain(folder)
 
 
 def run_and_count(action: Callable[[], object], *, stop: Callable[[int], None]) -> int:

@@ -25,7 +25,7 @@ from sqlalchemy import (
 
 import db as store_package
 from db import store as session
-from db.migration.session import LOCK_TIMEOUTS_MS, STATEMENT_TIMEOUT_MS, Running
+from db.migration.execution import LOCK_TIMEOUTS_MS, STATEMENT_TIMEOUT_MS, Running
 from db.store import CompiledQuery, Store
 from tests.support.cluster import eventually
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -13,7 +14,7 @@ import psycopg
 import pytest
 
 from db import migrate
-from db.migration.chain import Chain
+from db.migration.chain import RevisionChain
 from db.migration.errors import MigrationError
 from tests.support import planted, servers
 from tests.support.cluster import eventually
@@ -35,7 +36,7 @@ def url(database: str, monkeypatch: pytest.MonkeyPatch) -> str:
     """A database with the tables of the chain."""
     planted.empty(database)
     migrate.upgrade(database, to="p1", chain=planted.CHAIN)
-    monkeypatch.setattr("db.migration.session.PAUSES_S", (0.2,))
+    monkeypatch.setattr("db.migration.execution.PAUSES_S", (0.2,))
     monkeypatch.setattr("db.migration.watch.LINE_S", 0.2)
     return database
 
@@ -48,7 +49,7 @@ class Migration:
         url: str,
         to: str,
         *,
-        chain: Chain = planted.CHAIN,
+        chain: RevisionChain = planted.CHAIN,
         patience_s: float = PATIENCE_S,
     ) -> None:
         self.lines: list[str] = []
@@ -146,10 +147,11 @@ def test_two_processes_migrate_at_once(url: str) -> None:
         first = Migration(url, "p3")
         first.says("next try")
         second = Migration(url, "p3")
-        second.says("waits for another process that is migrating")
+        second.says("waits for another migration, process ")
     assert (first.future.result(60), second.future.result(60)) == ("p3", "p3")
     assert any(line.startswith("p2: ") for line in first.lines)
-    assert second.lines == ["waits for another process that is migrating"]
+    [line] = second.lines
+    assert re.search(r"process \d+ of the server$", line)
 
 
 def test_a_backfill_waits_for_a_locked_row_and_lets_writers_pass(url: str, tmp_path: Path) -> None:
@@ -172,8 +174,8 @@ def test_a_backfill_waits_for_a_locked_row_and_lets_writers_pass(url: str, tmp_p
 
 def test_a_long_wait_is_not_ended_by_a_timeout(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """A build outlasts the timeouts of brief steps."""
-    monkeypatch.setattr("db.migration.session.LOCK_TIMEOUTS_MS", (100,))
-    monkeypatch.setattr("db.migration.session.STATEMENT_TIMEOUT_MS", 1_000)
+    monkeypatch.setattr("db.migration.execution.LOCK_TIMEOUTS_MS", (100,))
+    monkeypatch.setattr("db.migration.execution.STATEMENT_TIMEOUT_MS", 1_000)
     with open_transaction(url, "SELECT count(*) FROM owners"):
         migration = Migration(url, "p2")
         migration.says("index ix_items_owner_id", "waits for")
@@ -181,3 +183,42 @@ def test_a_long_wait_is_not_ended_by_a_timeout(url: str, monkeypatch: pytest.Mon
         eventually(lambda: time.monotonic() - began_at > 1.5, what="the end of both timeouts")
         assert not migration.future.done()
     assert migration.future.result(60) == "p2"
+
+
+def test_a_process_that_migrates_for_too_long_is_named(
+    url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with open_transaction(url, "LOCK TABLE items IN ACCESS SHARE MODE"):
+        first = Migration(url, "p2")
+        first.says("next try")
+        monkeypatch.setattr(migrate, "LOCK_WAIT_S", 0.0)
+        failure = Migration(url, "p2").future.exception(60)
+    assert isinstance(failure, MigrationError)
+    assert "run clamor migrate again when it has ended" in str(failure)
+    assert first.future.result(60) == "p2"
+
+
+def test_a_brief_step_ends_an_autovacuum(tmp_path: Path) -> None:
+    """The server cancels an autovacuum only for those who wait longer than its deadlock timeout."""
+    slow = (
+        "autovacuum_vacuum_threshold = 0, autovacuum_vacuum_scale_factor = 0,"
+        " autovacuum_vacuum_cost_delay = 100, autovacuum_vacuum_cost_limit = 1"
+    )
+    workers = "SELECT 1 FROM pg_stat_activity WHERE query LIKE 'autovacuum: VACUUM%items%'"
+    chain = planted.chain_with(tmp_path, "steps.drop_column('items', 'spare')")
+    with (
+        servers.private_postgres() as server,
+        psycopg.connect(server.url, autocommit=True) as connection,
+    ):
+        connection.execute("ALTER SYSTEM SET autovacuum_naptime = 1")
+        connection.execute("SELECT pg_reload_conf()")
+        migrate.upgrade(server.url, to="p1", chain=chain)
+        connection.execute(
+            "INSERT INTO items SELECT i, 1, 'item' FROM generate_series(4001, 90000) i"
+        )
+        connection.execute(f"ALTER TABLE items SET ({slow})")
+        connection.execute("DELETE FROM items WHERE id % 2 = 0")
+        eventually(lambda: connection.execute(workers).fetchone(), what="an autovacuum")
+        migration = Migration(server.url, "p2", chain=chain)
+        assert migration.future.result(120) == "p2"
+    assert any("autovacuum" in line for line in migration.lines)

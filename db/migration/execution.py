@@ -30,7 +30,7 @@ PATIENCE_S = 300.0
 Say = Callable[[str], None]
 
 
-class Session(Protocol):
+class Execution(Protocol):
     """Where the steps of a revision go: to the database, or into a plan."""
 
     definitions: Definitions
