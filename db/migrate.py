@@ -28,7 +28,7 @@ from db.migration.execution import (
     Writing,
     timeouts,
 )
-from db.migration.status import Status
+from db.migration.status import Status, invalid_indexes, remedy
 from db.migration.status import of as read_status
 from db.store import make_engine
 
@@ -70,6 +70,8 @@ def upgrade(
         for script in _after(chain, execution.connection, to):
             execution.say(f"{script.revision}: {script.doc}")
             _run(execution, chain, f"revision {script.revision}", up_to=script.revision)
+        for index in invalid_indexes(execution.connection):
+            execution.say(remedy(index))
         return to or chain.head
 
 

@@ -60,11 +60,7 @@ class Status:
 
     def faults(self) -> list[str]:
         """Return a line for each invalid index and each difference, with the remedy."""
-        invalid = [
-            f"index {name} is invalid: run REINDEX INDEX CONCURRENTLY {name}, or drop it if its"
-            " name ends with _ccnew"
-            for name in self.invalid_indexes
-        ]
+        invalid = [remedy(name) for name in self.invalid_indexes]
         differing = [
             f"differs from the models: {each}"
             for each in self.differences or []
@@ -92,6 +88,19 @@ def of(connection: Connection, revision: str | None, chain: RevisionChain) -> St
         head=chain.head,
         is_known=is_known,
         pending=[Pending(script.revision, script.doc) for script in pending],
-        invalid_indexes=list(connection.scalars(INVALID_INDEXES)),
+        invalid_indexes=invalid_indexes(connection),
         differences=catalog.differences(connection) if is_newest else None,
+    )
+
+
+def invalid_indexes(connection: Connection) -> list[str]:
+    """Return the indexes that an interrupted build left behind, or that are being built."""
+    return list(connection.scalars(INVALID_INDEXES))
+
+
+def remedy(index: str) -> str:
+    """Return a line about an invalid index."""
+    return (
+        f"index {index} is invalid: run REINDEX INDEX CONCURRENTLY {index}, or drop it if its name"
+        " ends with _ccnew"
     )

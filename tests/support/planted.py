@@ -130,8 +130,8 @@ def _statements(trace: str) -> Iterator[str]:
             yield found[1].strip()
 
 
-def in_child(action: Callable[[], object]) -> int:
-    """Run an action in a copy of this process; return the exit code, negative for a signal."""
+def fork(action: Callable[[], object]) -> int:
+    """Run an action in a copy of this process, and return its process ID."""
     pid = os.fork()
     if pid == 0:
         code = 1
@@ -140,4 +140,9 @@ def in_child(action: Callable[[], object]) -> int:
             code = 0
         finally:
             os._exit(code)
+    return pid
+
+
+def ended(pid: int) -> int:
+    """Wait for the end of a child; return its exit code, negative for a signal."""
     return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])

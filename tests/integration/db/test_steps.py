@@ -23,6 +23,7 @@ pytestmark = pytest.mark.integration
 
 #: The chain has no more statements than this.
 MOST_STATEMENTS = 120
+BUILDS = "SELECT pid FROM pg_stat_progress_create_index WHERE datname = current_database()"
 
 
 @pytest.fixture(scope="module")
@@ -103,7 +104,7 @@ def test_killed_at_any_statement_and_run_again(url: str) -> None:
     for at in range(1, MOST_STATEMENTS):
         planted.empty(url)
         run = partial(planted.run_and_count, partial(up, url), stop=partial(stop, at=at))
-        code = planted.in_child(run)
+        code = planted.ended(planted.fork(run))
         assert up(url) == "p3"
         assert planted.snapshot(url) == whole, f"killed at statement {at}"
         if code == 0:
@@ -172,15 +173,14 @@ def test_an_index_whose_build_was_ended_is_built_again(url: str) -> None:
         except MigrationError as error:
             failures.append(str(error))
 
-    find = "SELECT pid FROM pg_stat_progress_create_index WHERE datname = current_database()"
-    end = find.replace("pid", "pg_terminate_backend(pid)", 1)
+    end = BUILDS.replace("pid", "pg_terminate_backend(pid)", 1)
     with psycopg.connect(url) as old, psycopg.connect(url, autocommit=True) as other:
         # A build waits for transactions that are older than it.
         old.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ")
         old.execute("SELECT count(*) FROM owners")
         thread = threading.Thread(target=migrating)
         thread.start()
-        eventually(lambda: other.execute(find).fetchone() is not None, what="a build")
+        eventually(lambda: other.execute(BUILDS).fetchone() is not None, what="a build")
         other.execute(end)
         thread.join(60)
     [failure] = failures
@@ -196,6 +196,43 @@ def test_an_index_whose_build_was_ended_is_built_again(url: str) -> None:
     planted.empty(url)
     up(url, "p2")
     assert again == planted.snapshot(url)
+
+
+def test_a_process_killed_during_a_build_is_followed_when_the_build_has_ended(url: str) -> None:
+    """The server continues the build, and its connection keeps the lock until then."""
+    lines: list[str] = []
+    with psycopg.connect(url) as old, psycopg.connect(url, autocommit=True) as other:
+        up(url, "p1")
+        old.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ")
+        old.execute("SELECT count(*) FROM owners")
+        pid = planted.fork(partial(up, url, "p2"))
+        eventually(lambda: other.execute(BUILDS).fetchone() is not None, what="a build")
+        os.kill(pid, signal.SIGKILL)
+        assert planted.ended(pid) == -signal.SIGKILL
+        built = oid(url, "ix_items_owner_id")
+        how = {"to": "p2", "chain": planted.CHAIN, "say": lines.append}
+        thread = threading.Thread(target=migrate.upgrade, args=(url,), kwargs=how)
+        thread.start()
+        eventually(lambda: lines, what="a line about the wait")
+        old.rollback()
+        thread.join(60)
+    assert lines[0].startswith("waits for another migration, process ")
+    assert "index ix_items_owner_id: there already" in lines
+    assert oid(url, "ix_items_owner_id") == built
+    assert migrate.status(url, chain=planted.CHAIN).invalid_indexes == []
+
+
+def test_an_invalid_index_of_others_is_reported(url: str) -> None:
+    up(url)
+    with psycopg.connect(url, autocommit=True) as connection:
+        connection.execute("CREATE INDEX ix_own ON items (name)")
+        connection.execute(
+            "UPDATE pg_index SET indisvalid = false WHERE indexrelid = 'ix_own'::regclass"
+        )
+    lines: list[str] = []
+    migrate.upgrade(url, chain=planted.CHAIN, say=lines.append)
+    [line] = lines
+    assert "REINDEX INDEX CONCURRENTLY ix_own" in line
 
 
 def test_rows_that_keep_appearing_are_an_error(url: str, tmp_path: Path) -> None:
