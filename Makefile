@@ -57,8 +57,11 @@ check: ready ## Check lint, format, types, wording, documents, import rules and 
 	@echo "==> Changelog: names of the fragments" && $(FRAGMENTS)
 	@echo "==> Site: pages, links, nothing from another host" && $(MKDOCS) build --strict $(SITE)
 	@echo "==> Imports: import-linter" && $(BIN)/lint-imports
-	@echo "==> Migrations: one head, and the same tables as the models" \
+	@echo "==> Migrations: one head, and the same schema as the models" \
 		&& env -u DATABASE_URL -u CLAMOR_MIGRATION_URL $(BIN)/clamor migrate --check
+	@echo "==> Migrations: squawk, for what would stop the traffic" && $(SQUAWK)
+
+SQUAWK := mkdir -p build && $(BIN)/clamor migrate --sql > build/migrations.sql && $(BIN)/squawk build/migrations.sql
 
 FRAGMENTS := out=$$($(BIN)/towncrier build --draft --version next 2>&1) || { echo "$$out"; exit 1; }
 

@@ -49,6 +49,12 @@ LOCK_POLL_S = 0.5
 READY_POLL_S = 1.0
 #: A transaction of a plan without a statement, before and after steps that have their own.
 EMPTY_TRANSACTION = re.compile(r"BEGIN;\n\n((?:--[^\n]*\n\n)*)COMMIT;\n\n")
+#: The revisions before the first release, in place of which there is one.
+_UNRELEASED = frozenset(f"{number:04}" for number in range(1, 40))
+
+
+class UnreleasedSchema(MigrationError):
+    """The database was created before the first release, and no migration leads on from there."""
 
 
 def upgrade(
@@ -136,8 +142,20 @@ def is_older(connection: Connection) -> bool:
     return SHIPPED.has(revision) and revision != head()
 
 
+def refuse_unreleased(connection: Connection) -> None:
+    """Raise :class:`UnreleasedSchema` if the schema is from before the first release."""
+    revision = current(connection)
+    if revision in _UNRELEASED:
+        raise UnreleasedSchema(
+            f"the database is at revision {revision}, from before the first release, and cannot be"
+            " migrated: save what you need with clamor export of the version that created it, then"
+            " set DATABASE_URL to a new, empty database"
+        )
+
+
 def require(connection: Connection) -> None:
     """Raise :class:`MigrationError` if the schema is older than this code needs."""
+    refuse_unreleased(connection)
     if is_older(connection):
         raise MigrationError(
             f"the schema is at {current(connection) or 'no revision'} and this release needs"
@@ -150,6 +168,11 @@ def wait_until_migrated(url: str) -> None:
 
     Also waits for an unavailable database. Logs one line at the start of the wait and one at its
     end.
+
+    Raises
+    ------
+    UnreleasedSchema
+        If waiting is of no use, since no migration leads to this schema.
     """
     engine = make_engine(url)
     try:
@@ -170,6 +193,8 @@ def _unready(engine: sqlalchemy.Engine) -> str | None:
     try:
         with engine.connect() as connection:
             require(connection)
+    except UnreleasedSchema:
+        raise
     except MigrationError as error:
         return str(error)
     except sqlalchemy.exc.OperationalError as error:
@@ -180,6 +205,7 @@ def _unready(engine: sqlalchemy.Engine) -> str | None:
 def status(url: str, *, chain: RevisionChain = SHIPPED) -> Status:
     """Return the revision of a database, what is pending, and what differs from the models."""
     with explained(), connected(url, is_autocommit=False) as connection:
+        refuse_unreleased(connection)
         return read_status(connection, current(connection), chain)
 
 
@@ -254,6 +280,7 @@ def _lock(connection: Connection, say: Say) -> None:
 
 def _after(chain: RevisionChain, connection: Connection, to: str | None) -> list[Script]:
     """Return the revisions that a database lacks."""
+    refuse_unreleased(connection)
     revision = current(connection)
     if revision is not None and not chain.has(revision):
         raise MigrationError(

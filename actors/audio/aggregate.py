@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import uuid
 from collections.abc import Callable, Sequence
 from functools import partial
 
@@ -40,6 +39,7 @@ from actors.science.levels.totals import Totals
 from actors.science.types import BACKGROUND, UNCLASSIFIED, Event
 from db.blobs.errors import BlobMissing
 from db.blobs.keys import product_key
+from db.ids import new_id
 from db.queries import analysis_queries, session_queries, span_queries
 from db.queries.stage_results import AggregateDone, MutedAudio
 from db.queue import fair_order
@@ -307,7 +307,7 @@ def _ending(
                 tx, work.session_id, [detection_rows.columns(event) for event in heard]
             )
             analysis_queries.ask_analysis(
-                tx, work.session_id, asking_id=uuid.uuid4(), traceparent=session.traceparent
+                tx, work.session_id, asking_id=new_id(), traceparent=session.traceparent
             )
         return nudges
 

@@ -25,6 +25,7 @@ from actors.science.audio_io import clips, decode
 from actors.science.errors import RecordingError
 from db.blobs.errors import BlobMissing
 from db.blobs.keys import clip_key, export_prefix, session_prefix
+from db.ids import new_id
 from db.queries import export_queries, retention_queries
 from db.queries.retention_queries import NewClipRow, Past, RankedEvent
 from db.tables.documents.job_results import RetentionResult
@@ -166,7 +167,7 @@ def _cut(runtime: Runtime, events: Sequence[RankedEvent]) -> list[NewClipRow]:
         for event, samples in zip(of_one, found, strict=True):
             if not len(samples):
                 continue
-            clip_id = uuid.uuid4()
+            clip_id = new_id()
             content = clips.to_flac(samples, rate_hz, used=event.used or ())
             runtime.blobs.put(clip_key(clip_id), content)
             rows.append(

@@ -11,6 +11,7 @@ from sqlalchemy import ColumnElement, func, select, update
 from sqlalchemy.dialects import postgresql
 from sqlalchemy.orm import Session
 
+from db.ids import new_id
 from db.queries.model_queries import JobDone, JobWork
 from db.queue import claims
 from db.queue.claims import Claim
@@ -48,7 +49,7 @@ def add_run(
     return tx.execute(
         postgresql.insert(JobRun)
         .values(
-            id=run_id or uuid.uuid4(),
+            id=run_id or new_id(),
             state="pending",
             job=job,
             slot=slot,

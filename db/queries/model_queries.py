@@ -12,6 +12,7 @@ from sqlalchemy.dialects import postgresql
 from sqlalchemy.orm import Session
 from sqlalchemy.sql.elements import ColumnElement
 
+from db.ids import new_id
 from db.queries.session_queries import is_of
 from db.queue import claims
 from db.tables.base import JobRow, JsonObject
@@ -230,7 +231,7 @@ def register_model(tx: Session, **values: Unpack[NewModelRow]) -> uuid.UUID:
     """Register a model unless its hash exists; return the ID of the model with this hash."""
     tx.execute(
         postgresql.insert(NoiseModel)
-        .values(id=uuid.uuid4(), **values)
+        .values(id=new_id(), **values)
         .on_conflict_do_nothing(index_elements=["sha256"])
     )
     return tx.execute(

@@ -26,6 +26,7 @@ from sqlalchemy.dialects import postgresql
 from sqlalchemy.orm import Session, defer
 from sqlalchemy.sql.elements import ColumnElement
 
+from db.ids import new_id
 from db.queries import paging, session_queries
 from db.queries.model_queries import JobDone
 from db.queries.paging import Keys, Order, Page
@@ -128,7 +129,7 @@ def start_reports(
     ).all()
     values = {"day": day, "time_zone": time_zone, "starts_at": starts_at, "ends_at": ends_at}
     rows = [
-        {"id": uuid.uuid4(), "state": "pending", "user_id": user_id, **values}
+        {"id": new_id(), "state": "pending", "user_id": user_id, **values}
         for user_id in (None, *users)
     ]
     return list(

@@ -32,14 +32,23 @@ class User(Base):
         CheckConstraint("max_audio_s_per_month >= 0", name="max_audio_s_per_month"),
     )
 
-    id: Mapped[uuid.UUID] = mapped_column(primary_key=True)
-    email: Mapped[str]
-    name: Mapped[str]
-    created_at: Mapped[datetime] = mapped_column(server_default=func.now())
-    disabled_at: Mapped[datetime | None]
-    #: Seconds of audio that may be posted for analysis per month; null for the installation's
-    #: default.
-    max_audio_s_per_month: Mapped[float | None]
+    id: Mapped[uuid.UUID] = mapped_column(primary_key=True, comment="The user's ID.")
+    email: Mapped[str] = mapped_column(
+        comment="The email address, by which the user is named in commands."
+    )
+    name: Mapped[str] = mapped_column(comment="The name that is shown.")
+    created_at: Mapped[datetime] = mapped_column(
+        server_default=func.now(), comment="When the user was added."
+    )
+    disabled_at: Mapped[datetime | None] = mapped_column(
+        comment="Since when the user's keys are refused; null if they are accepted."
+    )
+    max_audio_s_per_month: Mapped[float | None] = mapped_column(
+        comment=(
+            "Seconds of audio that may be posted for analysis per month; null for the "
+            "installation's default."
+        )
+    )
 
 
 class ApiKey(Base):
@@ -62,15 +71,29 @@ class ApiKey(Base):
         Index("ix_api_keys_user_id", "user_id", "name"),
     )
 
-    #: The public part of the key, by which it is found.
-    id: Mapped[str] = mapped_column(primary_key=True)
-    user_id: Mapped[uuid.UUID] = mapped_column(ForeignKey("users.id", ondelete="CASCADE"))
-    name: Mapped[str]
-    #: HMAC-SHA256 of the secret, with the pepper of the API processes.
-    secret_hash: Mapped[bytes] = mapped_column(LargeBinary)
-    scopes: Mapped[list[str]] = mapped_column(ARRAY(Text))
-    created_at: Mapped[datetime] = mapped_column(server_default=func.now())
-    expires_at: Mapped[datetime | None]
-    revoked_at: Mapped[datetime | None]
-    #: Its rate limit; null for the installation's default.
-    requests_per_s: Mapped[float | None]
+    id: Mapped[str] = mapped_column(
+        primary_key=True, comment="The public part of the key, by which it is found."
+    )
+    user_id: Mapped[uuid.UUID] = mapped_column(
+        ForeignKey("users.id", ondelete="CASCADE"),
+        comment="The user that requests with this key act for.",
+    )
+    name: Mapped[str] = mapped_column(comment="What the user calls it.")
+    secret_hash: Mapped[bytes] = mapped_column(
+        LargeBinary, comment="HMAC-SHA256 of the secret, with the pepper of the API processes."
+    )
+    scopes: Mapped[list[str]] = mapped_column(
+        ARRAY(Text), comment="What requests with this key may do."
+    )
+    created_at: Mapped[datetime] = mapped_column(
+        server_default=func.now(), comment="When it was created."
+    )
+    expires_at: Mapped[datetime | None] = mapped_column(
+        comment="When it stops being accepted; null for never."
+    )
+    revoked_at: Mapped[datetime | None] = mapped_column(
+        comment="When it was revoked; null if it was not."
+    )
+    requests_per_s: Mapped[float | None] = mapped_column(
+        comment="Its rate limit; null for the installation's default."
+    )

@@ -35,13 +35,24 @@ class AnalysisJob(JobRow, Base):
         ),
     )
 
-    #: The session's ID.
     id: Mapped[uuid.UUID] = mapped_column(
-        "session_id", ForeignKey("audio_sessions.id", ondelete="CASCADE"), primary_key=True
+        "session_id",
+        ForeignKey("audio_sessions.id", ondelete="CASCADE"),
+        primary_key=True,
+        comment="The session that is analysed.",
     )
-    #: Changes with each request: work for an earlier request is outdated.
-    asking_id: Mapped[uuid.UUID]
-    #: The limits, by the names in `LIMITED`, in dB re the session's reference.
-    limits_db: Mapped[dict[str, list[float]]] = mapped_column(JSONB, server_default=text("'{}'"))
-    #: An `AnalysisResult`; null until it has succeeded.
-    result: Mapped[JsonObject | None] = mapped_column(JSONB)
+    asking_id: Mapped[uuid.UUID] = mapped_column(
+        comment="The ID of the latest request: work for an earlier request is outdated."
+    )
+    # The names are those in `LIMITED`.
+    limits_db: Mapped[dict[str, list[float]]] = mapped_column(
+        JSONB,
+        server_default=text("'{}'"),
+        comment=(
+            "The limits by the name of the level (LAeq, LAFmax), in dB re the session's reference."
+        ),
+    )
+    # An `AnalysisResult`.
+    result: Mapped[JsonObject | None] = mapped_column(
+        JSONB, comment="The analysis; null until it has succeeded."
+    )

@@ -10,13 +10,14 @@ from __future__ import annotations
 import uuid
 from collections.abc import Mapping
 from datetime import datetime
-from typing import ClassVar, NotRequired, TypeAlias, TypedDict
+from typing import Any, ClassVar, NotRequired, TypeAlias, TypedDict
 
 from sqlalchemy import (
     DateTime,
     ForeignKey,
     MetaData,
     SmallInteger,
+    Table,
     Text,
     func,
     text,
@@ -36,7 +37,11 @@ def one_of(column: str, values: tuple[str, ...] | tuple[float, ...]) -> str:
 
 
 class Base(DeclarativeBase):
-    """Names every constraint by convention, so that migrations can refer to it."""
+    """Names every constraint by convention, so that migrations can refer to it.
+
+    A table's comment in the catalog is the first paragraph of its class's docstring. A column's is
+    its ``comment``. Migrations repeat both; ``clamor migrate --check`` compares them.
+    """
 
     metadata = MetaData(
         naming_convention={
@@ -51,6 +56,13 @@ class Base(DeclarativeBase):
         datetime: DateTime(timezone=True),
         str: Text,
     }
+
+    def __init_subclass__(cls, **options: Any) -> None:
+        super().__init_subclass__(**options)
+        table = cls.__table__
+        assert isinstance(table, Table)
+        assert cls.__doc__ is not None
+        table.comment = " ".join(cls.__doc__.partition("\n\n")[0].split())
 
 
 class MissingPart(TypedDict):
@@ -89,23 +101,51 @@ class Claimable:
     #: The states in which the row is unfinished, even if it only waits for other rows.
     unfinished: ClassVar[tuple[str, ...]] = ("pending",)
 
-    state: Mapped[str]
-    attempt: Mapped[int] = mapped_column(SmallInteger, server_default=text("0"))
-    due_at: Mapped[datetime] = mapped_column(server_default=func.now())
-    nudged_at: Mapped[datetime] = mapped_column(server_default=func.now())
-    last_error: Mapped[str | None]
-    #: Claims that do not count against ``CLAMOR_MAX_ATTEMPTS``: those that ended because the blob
-    #: store was unavailable or full, or because the worker lacked the session's backbone, and those
-    #: before a requested retry.
-    uncounted: Mapped[int] = mapped_column(SmallInteger, server_default=text("0"))
-    #: Whether the latest claim ended for want of storage and no other has followed.
-    waits_for_storage: Mapped[bool] = mapped_column(server_default=text("false"))
+    state: Mapped[str] = mapped_column(
+        comment="The state; the check constraint has the possible ones."
+    )
+    attempt: Mapped[int] = mapped_column(
+        SmallInteger,
+        server_default=text("0"),
+        comment=(
+            "The number of claims: the fence, since a result is written only for the claim "
+            "with this number."
+        ),
+    )
+    due_at: Mapped[datetime] = mapped_column(
+        server_default=func.now(),
+        comment=(
+            "When the row may be claimed next: the end of the lease, or the time of the next try."
+        ),
+    )
+    nudged_at: Mapped[datetime] = mapped_column(
+        server_default=func.now(), comment="When a message about the row was last sent."
+    )
+    last_error: Mapped[str | None] = mapped_column(
+        comment="Why the last try failed; null if none did."
+    )
+    uncounted: Mapped[int] = mapped_column(
+        SmallInteger,
+        server_default=text("0"),
+        comment=(
+            "Claims that do not count against CLAMOR_MAX_ATTEMPTS: those that ended because "
+            "the blob store was unavailable or full, or because the worker lacked the "
+            "session's backbone, and those before a requested retry."
+        ),
+    )
+    waits_for_storage: Mapped[bool] = mapped_column(
+        server_default=text("false"),
+        comment="Whether the latest claim ended for want of storage and no other has followed.",
+    )
 
 
 class Owned:
     """A row that belongs to a user; null for shipped models, or if its user was removed."""
 
-    user_id: Mapped[uuid.UUID | None] = mapped_column(ForeignKey("users.id", ondelete="SET NULL"))
+    user_id: Mapped[uuid.UUID | None] = mapped_column(
+        ForeignKey("users.id", ondelete="SET NULL"),
+        comment=("The user that the row belongs to; null without one, or if the user was removed."),
+    )
 
 
 class Traced:
@@ -113,7 +153,12 @@ class Traced:
     that work on the row continues its trace. Null if nothing is traced.
     """
 
-    traceparent: Mapped[str | None]
+    traceparent: Mapped[str | None] = mapped_column(
+        comment=(
+            "The traceparent (W3C Trace Context) of the request that created the row; null "
+            "without tracing."
+        )
+    )
 
 
 #: The states of jobs, such as trainings and validations: one piece of work, and its end.
@@ -123,11 +168,21 @@ JOB_STATES = ("pending", "completed", "failed")
 class JobRow(Claimable, Traced):
     """A claimable row that is one piece of work, with its progress."""
 
+    # Each table of jobs declares it as its key.
     id: Mapped[uuid.UUID]
-    created_at: Mapped[datetime] = mapped_column(server_default=func.now())
-    started_at: Mapped[datetime | None]
-    finished_at: Mapped[datetime | None]
-    #: Progress and current stage of the latest claim.
-    percent: Mapped[int] = mapped_column(SmallInteger, server_default=text("0"))
-    stage: Mapped[str] = mapped_column(server_default=text("'waiting'"))
-    problem: Mapped[StoredProblem | None] = mapped_column(JSONB)
+    created_at: Mapped[datetime] = mapped_column(
+        server_default=func.now(), comment="When it was requested."
+    )
+    started_at: Mapped[datetime | None] = mapped_column(comment="When a worker first claimed it.")
+    finished_at: Mapped[datetime | None] = mapped_column(comment="When it ended; null until then.")
+    percent: Mapped[int] = mapped_column(
+        SmallInteger,
+        server_default=text("0"),
+        comment="The progress of the latest claim, from 0 to 100.",
+    )
+    stage: Mapped[str] = mapped_column(
+        server_default=text("'waiting'"), comment="The current stage of the latest claim."
+    )
+    problem: Mapped[StoredProblem | None] = mapped_column(
+        JSONB, comment="Why it failed, as a code and a sentence; null unless it did."
+    )

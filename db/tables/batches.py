@@ -61,20 +61,35 @@ class AudioBatch(Claimable, Owned, Traced, Base):
         ),
     )
 
-    id: Mapped[uuid.UUID] = mapped_column(primary_key=True)
-    priority: Mapped[int] = mapped_column(SmallInteger, server_default=text(str(NORMAL)))
-    #: The options of its sessions, besides the priority.
-    options: Mapped[StoredOptions] = mapped_column(JSONB)
-    #: The prefix of its objects; null if each was uploaded or named.
-    prefix: Mapped[str | None]
-    items_total: Mapped[int] = mapped_column(server_default=text("0"))
-    #: The first item without an outcome.
-    next_item: Mapped[int] = mapped_column(server_default=text("0"))
-    created_at: Mapped[datetime] = mapped_column(server_default=func.now())
-    #: When the last item got its outcome, or the batch was cancelled.
-    finished_at: Mapped[datetime | None]
-    #: Why further recordings were not taken; null if all were.
-    problem: Mapped[StoredProblem | None] = mapped_column(JSONB)
+    id: Mapped[uuid.UUID] = mapped_column(
+        primary_key=True, comment="The batch's ID, given by the client or made for the request."
+    )
+    priority: Mapped[int] = mapped_column(
+        SmallInteger,
+        server_default=text(str(NORMAL)),
+        comment="The priority of its sessions: 0 is high, 1 normal, 2 low.",
+    )
+    options: Mapped[StoredOptions] = mapped_column(
+        JSONB, comment="The options of its sessions, besides the priority."
+    )
+    prefix: Mapped[str | None] = mapped_column(
+        comment="The prefix of its objects; null if each was uploaded or named."
+    )
+    items_total: Mapped[int] = mapped_column(
+        server_default=text("0"), comment="The number of its recordings so far."
+    )
+    next_item: Mapped[int] = mapped_column(
+        server_default=text("0"), comment="The first item without an outcome."
+    )
+    created_at: Mapped[datetime] = mapped_column(
+        server_default=func.now(), comment="When it was requested."
+    )
+    finished_at: Mapped[datetime | None] = mapped_column(
+        comment="When the last item got its outcome, or the batch was cancelled."
+    )
+    problem: Mapped[StoredProblem | None] = mapped_column(
+        JSONB, comment="Why further recordings were not taken; null if all were."
+    )
 
 
 class AudioBatchItem(Base):
@@ -89,19 +104,29 @@ class AudioBatchItem(Base):
     )
 
     batch_id: Mapped[uuid.UUID] = mapped_column(
-        ForeignKey("batches.id", ondelete="CASCADE"), primary_key=True
+        ForeignKey("batches.id", ondelete="CASCADE"), primary_key=True, comment="The batch."
     )
-    #: 0, 1, 2, ... in the order in which they were uploaded or named.
-    item_index: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
-    #: The client's name for the file: shown, never used as a path.
-    file_name: Mapped[str]
-    #: The object that the recording is copied from; null if it was uploaded.
-    source_key: Mapped[str | None]
-    #: When the recording began, as given by the caller.
-    recorded_at: Mapped[datetime | None]
-    #: Null until decided.
-    outcome: Mapped[str | None]
-    reason: Mapped[str | None]
+    item_index: Mapped[int] = mapped_column(
+        primary_key=True,
+        autoincrement=False,
+        comment="0, 1, 2, ... in the order in which the recordings were uploaded or named.",
+    )
+    file_name: Mapped[str] = mapped_column(
+        comment="The client's name for the file: shown, never used as a path."
+    )
+    source_key: Mapped[str | None] = mapped_column(
+        comment="The object that the recording is copied from; null if it was uploaded."
+    )
+    recorded_at: Mapped[datetime | None] = mapped_column(
+        comment="When the recording began, as given by the caller."
+    )
+    outcome: Mapped[str | None] = mapped_column(
+        comment="Whether a session was created; null until decided."
+    )
+    reason: Mapped[str | None] = mapped_column(
+        comment="Why there is no session; null unless it was refused."
+    )
     session_id: Mapped[uuid.UUID | None] = mapped_column(
-        ForeignKey("audio_sessions.id", ondelete="SET NULL")
+        ForeignKey("audio_sessions.id", ondelete="SET NULL"),
+        comment="The session; null without one, or if it was removed.",
     )

@@ -31,32 +31,68 @@ class NoiseDetection(Base):
     )
 
     session_id: Mapped[uuid.UUID] = mapped_column(
-        ForeignKey("audio_sessions.id", ondelete="CASCADE"), primary_key=True
+        ForeignKey("audio_sessions.id", ondelete="CASCADE"),
+        primary_key=True,
+        comment="The session of the recording.",
     )
-    #: 0, 1, 2, ... in the order of the onsets.
-    event_index: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
-    start_s: Mapped[float]
-    end_s: Mapped[float]
-    noise_type: Mapped[str]
-    confidence: Mapped[float]
-    #: dB re the session's ``level_reference``; null for digital silence.
-    laeq_db: Mapped[float | None]
-    lafmax_db: Mapped[float | None]
-    #: These six are null in sessions processed before they were measured, too.
-    lae_db: Mapped[float | None]
-    lasmax_db: Mapped[float | None]
-    lcpeak_db: Mapped[float | None]
-    #: The background before the onset and how the detection stands out from it; null where too
-    #: little undisturbed sound precedes it.
-    background_la90_db: Mapped[float | None]
-    emergence_db: Mapped[float | None]
-    above_background_s: Mapped[float | None]
-    #: Whether the recording is overloaded in it; null where that was not measured.
-    overloaded: Mapped[bool | None]
-    #: LZeq of each third-octave band, from `third_octaves.FIRST_BAND` on; null where bands were not
-    #: measured. Only queries that ask for it read it.
+    event_index: Mapped[int] = mapped_column(
+        primary_key=True, autoincrement=False, comment="0, 1, 2, ... in the order of the onsets."
+    )
+    start_s: Mapped[float] = mapped_column(
+        comment="The onset, in seconds from the start of the recording."
+    )
+    end_s: Mapped[float] = mapped_column(
+        comment="The end, in seconds from the start of the recording."
+    )
+    noise_type: Mapped[str] = mapped_column(comment="The most likely noise type.")
+    confidence: Mapped[float] = mapped_column(
+        comment="The probability of the noise type, from 0 to 1."
+    )
+    laeq_db: Mapped[float | None] = mapped_column(
+        comment="LAeq in dB re the session's reference; null for digital silence."
+    )
+    lafmax_db: Mapped[float | None] = mapped_column(
+        comment="LAFmax in dB re the session's reference; null for digital silence."
+    )
+    lae_db: Mapped[float | None] = mapped_column(
+        comment=(
+            "LAE (sound exposure level) in dB re the session's reference; null also where it "
+            "was not measured."
+        )
+    )
+    lasmax_db: Mapped[float | None] = mapped_column(
+        comment="LASmax in dB re the session's reference; null also where it was not measured."
+    )
+    lcpeak_db: Mapped[float | None] = mapped_column(
+        comment="LCpeak in dB re the session's reference; null also where it was not measured."
+    )
+    background_la90_db: Mapped[float | None] = mapped_column(
+        comment=(
+            "LA90 of the background before the onset; null where too little undisturbed sound "
+            "precedes it."
+        )
+    )
+    emergence_db: Mapped[float | None] = mapped_column(
+        comment="LAeq above the background in dB; null without a background."
+    )
+    above_background_s: Mapped[float | None] = mapped_column(
+        comment="Seconds during which it exceeds the background; null without a background."
+    )
+    overloaded: Mapped[bool | None] = mapped_column(
+        comment="Whether the recording is overloaded in it; null where that was not measured."
+    )
+    # From `third_octaves.FIRST_BAND` on. Only queries that ask for it read it.
     third_octaves_db: Mapped[list[float | None] | None] = mapped_column(
-        ARRAY(Double), deferred=True
+        ARRAY(Double),
+        deferred=True,
+        comment=(
+            "LZeq of each third-octave band, the lowest first; null where bands were not measured."
+        ),
     )
-    #: The most likely types, at most five, in descending order.
-    candidates: Mapped[list[StoredCandidate]] = mapped_column(JSONB, server_default=text("'[]'"))
+    candidates: Mapped[list[StoredCandidate]] = mapped_column(
+        JSONB,
+        server_default=text("'[]'"),
+        comment=(
+            "The most likely types with their probabilities, at most five, in descending order."
+        ),
+    )

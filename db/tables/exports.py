@@ -47,18 +47,33 @@ class Export(JobRow, Owned, Base):
         Index("ix_exports_unfinished", "due_at", postgresql_where=text("state = 'pending'")),
     )
 
-    id: Mapped[uuid.UUID] = mapped_column(primary_key=True)
-    format: Mapped[str]
-    #: The sessions and detections, as read by `db.queries.export_queries.DetectionSelection`.
-    selection: Mapped[StoredSelection] = mapped_column(JSONB)
-    #: Whether it may cover the sessions of all users rather than only the user's own.
-    all_users: Mapped[bool] = mapped_column(server_default=text("false"))
-    #: Set if it covers one session only, with which it is removed. No foreign key, since its file
-    #: must be removed too.
-    session_id: Mapped[uuid.UUID | None]
-    #: Number of detections, size and key of the file, once there is one.
-    rows_written: Mapped[int | None] = mapped_column(BigInteger)
-    size_bytes: Mapped[int | None] = mapped_column(BigInteger)
-    blob_key: Mapped[str | None]
-    #: From then on the file is not served; row and file are removed.
-    expires_at: Mapped[datetime]
+    id: Mapped[uuid.UUID] = mapped_column(primary_key=True, comment="The export's ID.")
+    format: Mapped[str] = mapped_column(
+        comment="The format of the file; docs/exports.md describes them."
+    )
+    # Read by `db.queries.export_queries.DetectionSelection`.
+    selection: Mapped[StoredSelection] = mapped_column(
+        JSONB, comment="The filters for sessions and detections."
+    )
+    all_users: Mapped[bool] = mapped_column(
+        server_default=text("false"),
+        comment="Whether it may cover the sessions of all users rather than only the user's own.",
+    )
+    session_id: Mapped[uuid.UUID | None] = mapped_column(
+        comment=(
+            "The session, if it covers one only, with which it is removed. Not a foreign key, "
+            "since its file must be removed too."
+        )
+    )
+    rows_written: Mapped[int | None] = mapped_column(
+        BigInteger, comment="The number of detections in the file; null until there is one."
+    )
+    size_bytes: Mapped[int | None] = mapped_column(
+        BigInteger, comment="The size of the file; null until there is one."
+    )
+    blob_key: Mapped[str | None] = mapped_column(
+        comment="The key of the file in the blob store; null until there is one."
+    )
+    expires_at: Mapped[datetime] = mapped_column(
+        comment="From then on the file is not served; row and file are removed."
+    )

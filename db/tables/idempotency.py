@@ -16,7 +16,7 @@ MOST_KEY_CHARS = 255
 
 
 class IdempotentRequest(Base):
-    """A request with an ``Idempotency-Key``, and its response.
+    """A request with an Idempotency-Key, and its response.
 
     While ``status`` is null it is being processed: a process holds it by its ``attempt`` until
     ``due_at``, and renews that while it lives. After ``due_at`` another process may take it over.
@@ -38,19 +38,40 @@ class IdempotentRequest(Base):
     )
 
     user_id: Mapped[uuid.UUID] = mapped_column(
-        ForeignKey("users.id", ondelete="CASCADE"), primary_key=True
+        ForeignKey("users.id", ondelete="CASCADE"),
+        primary_key=True,
+        comment="The user whose request it is.",
     )
-    key: Mapped[str] = mapped_column(primary_key=True)
-    #: Of method, path, query and kind of body; null after a rejection, which does not bind the key.
-    head_sha256: Mapped[bytes | None] = mapped_column(LargeBinary)
-    #: Of the body; known once the body has been read.
-    body_sha256: Mapped[bytes | None] = mapped_column(LargeBinary)
-    #: The ID of the row that the request creates, if any: the same for every attempt.
-    made_id: Mapped[uuid.UUID]
-    attempt: Mapped[int]
-    due_at: Mapped[datetime]
-    created_at: Mapped[datetime] = mapped_column(server_default=func.now())
-    status: Mapped[int | None] = mapped_column(SmallInteger)
-    headers: Mapped[dict[str, str] | None] = mapped_column(JSONB)
-    #: Null if the response contained a secret, which is never stored.
-    body: Mapped[bytes | None] = mapped_column(LargeBinary)
+    key: Mapped[str] = mapped_column(primary_key=True, comment="The Idempotency-Key header.")
+    head_sha256: Mapped[bytes | None] = mapped_column(
+        LargeBinary,
+        comment=(
+            "The hash of method, path, query and kind of body; null after a rejection, which "
+            "does not bind the key."
+        ),
+    )
+    body_sha256: Mapped[bytes | None] = mapped_column(
+        LargeBinary, comment="The hash of the body; null until the body has been read."
+    )
+    made_id: Mapped[uuid.UUID] = mapped_column(
+        comment="The ID of the row that the request creates, if any: the same for every attempt."
+    )
+    attempt: Mapped[int] = mapped_column(
+        comment="The number of attempts: the fence of the process that handles the request."
+    )
+    due_at: Mapped[datetime] = mapped_column(
+        comment="When another process may take the request over, unless it has a response."
+    )
+    created_at: Mapped[datetime] = mapped_column(
+        server_default=func.now(), comment="When the key was first used; it expires a day later."
+    )
+    status: Mapped[int | None] = mapped_column(
+        SmallInteger, comment="The status of the response; null while the request is processed."
+    )
+    headers: Mapped[dict[str, str] | None] = mapped_column(
+        JSONB, comment="The headers of the response."
+    )
+    body: Mapped[bytes | None] = mapped_column(
+        LargeBinary,
+        comment="The body of the response; null if it contained a secret, which is never stored.",
+    )

@@ -32,13 +32,19 @@ class JobRun(JobRow, Base):
         ),
     )
 
-    id: Mapped[uuid.UUID] = mapped_column(primary_key=True)
-    #: The name of the job's actor.
-    job: Mapped[str]
-    #: The scheduled time; for a requested run, the time of the request.
-    slot: Mapped[datetime]
-    source: Mapped[str]
-    #: Options that override the defaults of the job.
-    options: Mapped[JsonObject] = mapped_column(JSONB, server_default=text("'{}'"))
-    #: Null until it has succeeded.
-    result: Mapped[JsonObject | None] = mapped_column(JSONB)
+    id: Mapped[uuid.UUID] = mapped_column(primary_key=True, comment="The run's ID.")
+    job: Mapped[str] = mapped_column(comment="The name of the job's actor.")
+    slot: Mapped[datetime] = mapped_column(
+        comment="The scheduled time; for a requested run, the time of the request."
+    )
+    source: Mapped[str] = mapped_column(
+        comment=(
+            "The origin of the run: the scheduler's tick (clock), recovery (steward), or a person."
+        )
+    )
+    options: Mapped[JsonObject] = mapped_column(
+        JSONB, server_default=text("'{}'"), comment="Options that override the defaults of the job."
+    )
+    result: Mapped[JsonObject | None] = mapped_column(
+        JSONB, comment="What the run did; null until it has succeeded."
+    )

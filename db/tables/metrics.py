@@ -5,7 +5,7 @@ from __future__ import annotations
 import uuid
 from datetime import datetime
 
-from sqlalchemy import BigInteger, CheckConstraint, ForeignKey, Index, SmallInteger, func
+from sqlalchemy import BigInteger, CheckConstraint, ForeignKey, Identity, Index, SmallInteger, func
 from sqlalchemy.orm import Mapped, mapped_column
 
 from db.tables.base import Base
@@ -17,21 +17,34 @@ class ProcessingMetric(Base):
     __tablename__ = "processing_metrics"
     __table_args__ = (
         Index("ix_processing_metrics_session_id", "session_id"),
-        Index("ix_processing_metrics_recorded_at", "recorded_at"),
         CheckConstraint("num_nonnulls(session_id, job_id) = 1", name="subject"),
     )
 
-    id: Mapped[int] = mapped_column(BigInteger, primary_key=True)
-    session_id: Mapped[uuid.UUID | None] = mapped_column(
-        ForeignKey("audio_sessions.id", ondelete="CASCADE")
+    id: Mapped[int] = mapped_column(
+        BigInteger,
+        Identity(always=True),
+        primary_key=True,
+        comment="Numbers the runs in the order of their ends.",
     )
-    #: The ID of a training, a validation, a batch or the like. The step determines its table, so
-    #: there is no foreign key.
-    job_id: Mapped[uuid.UUID | None]
-    step: Mapped[str]
-    span_index: Mapped[int | None]
-    attempt: Mapped[int] = mapped_column(SmallInteger)
-    #: As in the log; ``actors/execution/run_log.py`` explains the values.
-    result: Mapped[str]
-    duration_s: Mapped[float]
-    recorded_at: Mapped[datetime] = mapped_column(server_default=func.now())
+    session_id: Mapped[uuid.UUID | None] = mapped_column(
+        ForeignKey("audio_sessions.id", ondelete="CASCADE"),
+        comment="The session that the step worked on; null for other work.",
+    )
+    job_id: Mapped[uuid.UUID | None] = mapped_column(
+        comment=(
+            "The training, validation, batch or the like; null for a session. The step "
+            "determines the table, so it is not a foreign key."
+        )
+    )
+    step: Mapped[str] = mapped_column(comment="The name of the step.")
+    span_index: Mapped[int | None] = mapped_column(
+        comment="The span of the session; null if the step works on the whole session."
+    )
+    attempt: Mapped[int] = mapped_column(SmallInteger, comment="The number of the claim.")
+    result: Mapped[str] = mapped_column(
+        comment="How the run ended; actors/execution/run_log.py explains the values."
+    )
+    duration_s: Mapped[float] = mapped_column(comment="The duration in seconds.")
+    recorded_at: Mapped[datetime] = mapped_column(
+        server_default=func.now(), comment="When the run ended."
+    )

@@ -10,6 +10,7 @@ from typing import TypedDict
 from sqlalchemy import (
     BigInteger,
     ForeignKey,
+    Identity,
     Index,
     UniqueConstraint,
     func,
@@ -44,21 +45,29 @@ class NoiseModel(Owned, Base):
         Index("ix_noise_models_user_id", "user_id"),
     )
 
-    id: Mapped[uuid.UUID] = mapped_column(primary_key=True)
-    name: Mapped[str]
-    version: Mapped[str]
-    sha256: Mapped[str]
-    #: The key of the file.
-    blob_key: Mapped[str]
-    header: Mapped[ModelHeader] = mapped_column(JSONB)
-    created_at: Mapped[datetime] = mapped_column(server_default=func.now())
-    #: Whether it came with a release of the package. The newest such model is used until one is
-    #: promoted.
-    is_shipped: Mapped[bool] = mapped_column(server_default=text("false"))
-    #: The results of its training; null for models that were not trained here.
-    card: Mapped[JsonObject | None] = mapped_column(JSONB)
-    #: The key of the picture of the card's confusion matrix.
-    confusion_key: Mapped[str | None]
+    id: Mapped[uuid.UUID] = mapped_column(primary_key=True, comment="The model's ID.")
+    name: Mapped[str] = mapped_column(comment="The name, which its versions share.")
+    version: Mapped[str] = mapped_column(
+        comment="The version, unique for models that were trained here."
+    )
+    sha256: Mapped[str] = mapped_column(comment="The hash of the model file.")
+    blob_key: Mapped[str] = mapped_column(comment="The key of the model file in the blob store.")
+    header: Mapped[ModelHeader] = mapped_column(JSONB, comment="The header of the model file.")
+    created_at: Mapped[datetime] = mapped_column(
+        server_default=func.now(), comment="When it was registered."
+    )
+    is_shipped: Mapped[bool] = mapped_column(
+        server_default=text("false"),
+        comment=(
+            "Whether it came with a release. The newest such model is used until one is promoted."
+        ),
+    )
+    card: Mapped[JsonObject | None] = mapped_column(
+        JSONB, comment="The results of its training; null for models that were not trained here."
+    )
+    confusion_key: Mapped[str | None] = mapped_column(
+        comment="The key of the picture of its confusion matrix; null without a card."
+    )
 
     @property
     def clip_accuracy(self) -> float | None:
@@ -85,10 +94,21 @@ class Promotion(Base):
     __tablename__ = "promotions"
     __table_args__ = (Index("ix_promotions_model_id", "model_id"),)
 
-    id: Mapped[int] = mapped_column(BigInteger, primary_key=True)
-    model_id: Mapped[uuid.UUID] = mapped_column(ForeignKey("noise_models.id"))
-    promoted_at: Mapped[datetime] = mapped_column(server_default=func.now())
-    #: Whether it was promoted although the comparison advised against it.
-    forced: Mapped[bool]
-    #: The figures of this model beside those of its predecessor.
-    comparison: Mapped[JsonObject] = mapped_column(JSONB)
+    id: Mapped[int] = mapped_column(
+        BigInteger,
+        Identity(always=True),
+        primary_key=True,
+        comment="Numbers the promotions; the highest one counts.",
+    )
+    model_id: Mapped[uuid.UUID] = mapped_column(
+        ForeignKey("noise_models.id"), comment="The model that was promoted."
+    )
+    promoted_at: Mapped[datetime] = mapped_column(
+        server_default=func.now(), comment="When it was promoted."
+    )
+    forced: Mapped[bool] = mapped_column(
+        comment="Whether it was promoted although the comparison advised against it."
+    )
+    comparison: Mapped[JsonObject] = mapped_column(
+        JSONB, comment="The figures of this model beside those of its predecessor."
+    )

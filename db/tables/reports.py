@@ -36,19 +36,27 @@ class DailyReport(JobRow, Owned, Base):
         ),
     )
 
-    id: Mapped[uuid.UUID] = mapped_column(primary_key=True)
-    #: The user whose sessions it covers; null for all users, which is for administrators. It is
-    #: removed with its user, as it would otherwise seem to cover all users.
-    user_id: Mapped[uuid.UUID | None] = mapped_column(ForeignKey("users.id", ondelete="CASCADE"))
-    day: Mapped[date]
-    #: An IANA name.
-    time_zone: Mapped[str]
-    #: When the day began and ended there.
-    starts_at: Mapped[datetime]
-    ends_at: Mapped[datetime]
-    #: The report, when it was generated, a version token of the sessions that it is based on
-    #: (``db.queries.report_queries.sessions_version``), and the key of its page in the blob store.
-    report: Mapped[JsonObject | None] = mapped_column(JSONB)
-    made_at: Mapped[datetime | None]
-    made_from: Mapped[str | None]
-    html_key: Mapped[str | None]
+    id: Mapped[uuid.UUID] = mapped_column(primary_key=True, comment="The report's ID.")
+    user_id: Mapped[uuid.UUID | None] = mapped_column(
+        ForeignKey("users.id", ondelete="CASCADE"),
+        comment=(
+            "The user whose sessions it covers; null for all users. It is removed with its "
+            "user, as it would otherwise seem to cover all users."
+        ),
+    )
+    day: Mapped[date] = mapped_column(comment="The day.")
+    time_zone: Mapped[str] = mapped_column(comment="The time zone of the day, an IANA name.")
+    starts_at: Mapped[datetime] = mapped_column(comment="When the day began in its time zone.")
+    ends_at: Mapped[datetime] = mapped_column(comment="When the day ended in its time zone.")
+    report: Mapped[JsonObject | None] = mapped_column(
+        JSONB, comment="The figures; null until it was generated once."
+    )
+    made_at: Mapped[datetime | None] = mapped_column(comment="When it was generated.")
+    # See `db.queries.report_queries.sessions_version`.
+    made_from: Mapped[str | None] = mapped_column(
+        comment=(
+            "A version token of the sessions that it is based on; it is stale if they have "
+            "another one."
+        )
+    )
+    html_key: Mapped[str | None] = mapped_column(comment="The key of its page in the blob store.")

@@ -8,6 +8,7 @@ from datetime import datetime
 from sqlalchemy import (
     BigInteger,
     ForeignKey,
+    Identity,
     Index,
     SmallInteger,
     func,
@@ -25,21 +26,40 @@ class APIRequest(Base):
         Index("ix_api_requests_received_at", "received_at"),
         # A user's usage in a period.
         Index("ix_api_requests_user_id", "user_id", "received_at"),
-        Index("ix_api_requests_session_id", "session_id"),
     )
 
-    id: Mapped[int] = mapped_column(BigInteger, primary_key=True)
-    request_id: Mapped[str]
-    method: Mapped[str]
-    #: The route's template, such as ``/v1/sessions/{session_id}``.
-    route: Mapped[str]
-    status: Mapped[int] = mapped_column(SmallInteger)
-    duration_s: Mapped[float]
-    bytes_in: Mapped[int] = mapped_column(BigInteger)
-    bytes_out: Mapped[int] = mapped_column(BigInteger)
-    #: The API key, if it was valid; no foreign key, for the same reason as `session_id`.
-    key_id: Mapped[str | None]
-    user_id: Mapped[uuid.UUID | None] = mapped_column(ForeignKey("users.id", ondelete="SET NULL"))
-    #: No foreign key: the log entry outlives its session.
-    session_id: Mapped[uuid.UUID | None]
-    received_at: Mapped[datetime] = mapped_column(server_default=func.now())
+    id: Mapped[int] = mapped_column(
+        BigInteger, Identity(always=True), primary_key=True, comment="Numbers the requests."
+    )
+    request_id: Mapped[str] = mapped_column(
+        comment="The X-Request-ID, as in the log and in the response."
+    )
+    method: Mapped[str] = mapped_column(comment="The HTTP method.")
+    route: Mapped[str] = mapped_column(
+        comment="The template of the route, such as /v1/sessions/{session_id}."
+    )
+    status: Mapped[int] = mapped_column(SmallInteger, comment="The HTTP status of the response.")
+    duration_s: Mapped[float] = mapped_column(
+        comment="Seconds from the request to the end of the response."
+    )
+    bytes_in: Mapped[int] = mapped_column(
+        BigInteger, comment="The size of the request's body in bytes."
+    )
+    bytes_out: Mapped[int] = mapped_column(
+        BigInteger, comment="The size of the response's body in bytes."
+    )
+    key_id: Mapped[str | None] = mapped_column(
+        comment="The API key, if it was valid. Not a foreign key: the log entry outlives it."
+    )
+    user_id: Mapped[uuid.UUID | None] = mapped_column(
+        ForeignKey("users.id", ondelete="SET NULL"),
+        comment="The user of the key; null without a valid key, or if the user was removed.",
+    )
+    session_id: Mapped[uuid.UUID | None] = mapped_column(
+        comment=(
+            "The session that the request is about. Not a foreign key: the log entry outlives it."
+        )
+    )
+    received_at: Mapped[datetime] = mapped_column(
+        server_default=func.now(), comment="When the request arrived."
+    )

@@ -21,18 +21,24 @@ class KeptClip(Owned, Base):
         Index("ix_kept_clips_noise_type", "user_id", "noise_type", "confidence"),
     )
 
-    id: Mapped[uuid.UUID] = mapped_column(primary_key=True)
-    noise_type: Mapped[str]
-    confidence: Mapped[float]
-    #: The removed session, and the position in its recording.
-    session_id: Mapped[uuid.UUID]
-    file_name: Mapped[str]
-    start_s: Mapped[float]
-    end_s: Mapped[float]
-    #: When the recording was uploaded.
-    sent_at: Mapped[datetime]
-    kept_at: Mapped[datetime] = mapped_column(server_default=func.now())
-    blob_key: Mapped[str]
+    id: Mapped[uuid.UUID] = mapped_column(primary_key=True, comment="The clip's ID.")
+    noise_type: Mapped[str] = mapped_column(comment="The noise type of the detection.")
+    confidence: Mapped[float] = mapped_column(
+        comment="The probability of the noise type, from 0 to 1."
+    )
+    session_id: Mapped[uuid.UUID] = mapped_column(comment="The session, which has been removed.")
+    file_name: Mapped[str] = mapped_column(comment="The client's name for the recording.")
+    start_s: Mapped[float] = mapped_column(
+        comment="The start of the clip, in seconds from the start of the recording."
+    )
+    end_s: Mapped[float] = mapped_column(
+        comment="The end of the clip, in seconds from the start of the recording."
+    )
+    sent_at: Mapped[datetime] = mapped_column(comment="When the recording was uploaded.")
+    kept_at: Mapped[datetime] = mapped_column(
+        server_default=func.now(), comment="When the clip was cut."
+    )
+    blob_key: Mapped[str] = mapped_column(comment="The key of the clip in the blob store.")
 
 
 class Installation(Base):
@@ -41,17 +47,26 @@ class Installation(Base):
     __tablename__ = "installation"
     __table_args__ = (CheckConstraint("singleton", name="singleton"),)
 
-    singleton: Mapped[bool] = mapped_column(primary_key=True, server_default=text("true"))
-    id: Mapped[uuid.UUID] = mapped_column(server_default=text("gen_random_uuid()"))
+    singleton: Mapped[bool] = mapped_column(
+        primary_key=True,
+        server_default=text("true"),
+        comment="Always true, so that there is one row.",
+    )
+    id: Mapped[uuid.UUID] = mapped_column(
+        server_default=text("gen_random_uuid()"),
+        comment="The ID of the installation. A restored dump has the same one.",
+    )
 
 
 class OrphanBlob(Base):
-    """A blob that no row names, as ``clean_up`` found it."""
+    """A blob that no row names, as the job clean_up found it."""
 
     __tablename__ = "orphan_blobs"
 
-    key: Mapped[str] = mapped_column(primary_key=True)
-    #: The start of the latest run that found it without a row.
-    seen_at: Mapped[datetime]
-    #: When it was marked, to be removed some days later. Null if it was only found.
-    marked_at: Mapped[datetime | None]
+    key: Mapped[str] = mapped_column(primary_key=True, comment="The key of the blob.")
+    seen_at: Mapped[datetime] = mapped_column(
+        comment="The start of the latest run that found it without a row."
+    )
+    marked_at: Mapped[datetime | None] = mapped_column(
+        comment="When it was marked, to be removed some days later; null if it was only found."
+    )

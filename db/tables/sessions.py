@@ -6,14 +6,11 @@ import uuid
 from datetime import UTC, datetime
 
 from sqlalchemy import (
-    ARRAY,
     BigInteger,
     CheckConstraint,
-    Double,
     ForeignKey,
     Index,
     SmallInteger,
-    Text,
     case,
     func,
     text,
@@ -28,11 +25,11 @@ from db.tables.base import (
     Claimable,
     JsonObject,
     Owned,
-    StoredHole,
     StoredProblem,
     Traced,
     one_of,
 )
+from db.tables.session_columns import OptionsOfSession, RecordingOfSession
 
 #: The states of a session. The first four are unfinished, the others final.
 SESSION_STATES = (
@@ -82,7 +79,7 @@ def level_reference(calibration_db: float | None) -> str:
     return "dBFS" if calibration_db is None else "dB SPL"
 
 
-class AudioSession(Claimable, Owned, Traced, Base):
+class AudioSession(OptionsOfSession, RecordingOfSession, Claimable, Owned, Traced, Base):
     """One recording on its way from upload to answer."""
 
     __tablename__ = "audio_sessions"
@@ -190,125 +187,99 @@ class AudioSession(Claimable, Owned, Traced, Base):
         ),
     )
 
-    id: Mapped[uuid.UUID] = mapped_column(primary_key=True)
-    #: The client's name for the file: shown, never used as a path.
-    file_name: Mapped[str]
-    recording_key: Mapped[str]
-    #: Null until ``process`` has fetched the recording from its source.
-    size_bytes: Mapped[int | None] = mapped_column(BigInteger)
-    #: The source: a URL, whose query is kept only until it is fetched, or the key of a direct
-    #: upload to the blob store.
-    source_url: Mapped[str | None]
-    source_key: Mapped[str | None]
-    created_at: Mapped[datetime] = mapped_column(server_default=func.now())
-    started_at: Mapped[datetime | None]
-    finished_at: Mapped[datetime | None]
+    id: Mapped[uuid.UUID] = mapped_column(primary_key=True, comment="The session's ID.")
+    file_name: Mapped[str] = mapped_column(
+        comment="The client's name for the file: shown, never used as a path."
+    )
+    recording_key: Mapped[str] = mapped_column(
+        comment="The key of the recording in the blob store."
+    )
+    size_bytes: Mapped[int | None] = mapped_column(
+        BigInteger,
+        comment="The size of the recording; null until it has been fetched from its source.",
+    )
+    source_url: Mapped[str | None] = mapped_column(
+        comment="The URL that the recording is fetched from; its query is kept only until then."
+    )
+    source_key: Mapped[str | None] = mapped_column(
+        comment=(
+            "The key of the object, or of the direct upload, that the recording is copied from."
+        )
+    )
+    created_at: Mapped[datetime] = mapped_column(
+        server_default=func.now(), comment="When it was posted."
+    )
+    started_at: Mapped[datetime | None] = mapped_column(comment="When a worker first claimed it.")
+    finished_at: Mapped[datetime | None] = mapped_column(comment="When it ended; null until then.")
 
-    #: Its place in the fair order: an index of `PRIORITIES`, and a lane, which is the user, else
-    #: the batch, else `NO_LANE`.
-    priority: Mapped[int] = mapped_column(SmallInteger, server_default=text(str(NORMAL)))
-    lane: Mapped[uuid.UUID] = mapped_column(server_default=text(f"'{NO_LANE}'"))
-    #: The batch that it belongs to.
-    batch_id: Mapped[uuid.UUID | None] = mapped_column(ForeignKey("batches.id"))
-    #: The webhook to notify at its end. No foreign key: removing a webhook would lock ending
-    #: sessions, each of which waits for the webhook.
-    webhook_id: Mapped[uuid.UUID | None]
+    priority: Mapped[int] = mapped_column(
+        SmallInteger,
+        server_default=text(str(NORMAL)),
+        comment="Its place in the fair order: 0 is high, 1 normal, 2 low.",
+    )
+    lane: Mapped[uuid.UUID] = mapped_column(
+        server_default=text(f"'{NO_LANE}'"),
+        comment="Its lane in the fair order: the user, else the batch, else zero.",
+    )
+    batch_id: Mapped[uuid.UUID | None] = mapped_column(
+        ForeignKey("batches.id"), comment="The batch that it belongs to; null without one."
+    )
+    webhook_id: Mapped[uuid.UUID | None] = mapped_column(
+        comment=(
+            "The webhook to notify at its end. Not a foreign key: removing a webhook would "
+            "lock ending sessions, each of which waits for the webhook."
+        )
+    )
 
-    #: The share of the current stage that is done, for stages without spans. It never falls during
-    #: the stage: in a second attempt it does not change until that has passed the first.
-    stage_share: Mapped[float] = mapped_column(server_default=text("0"))
-    #: When a worker first claimed the stage, and when its share last grew.
-    stage_since: Mapped[datetime | None]
-    stage_told_at: Mapped[datetime | None]
+    stage_share: Mapped[float] = mapped_column(
+        server_default=text("0"),
+        comment=(
+            "The share of the current stage that is done, for stages without spans. It never "
+            "falls: in a second attempt it does not change until that has passed the first."
+        ),
+    )
+    stage_since: Mapped[datetime | None] = mapped_column(
+        comment="When a worker first claimed the stage."
+    )
+    stage_told_at: Mapped[datetime | None] = mapped_column(
+        comment="When the stage's share last grew."
+    )
 
-    #: The options it was posted with. ``calibration_db`` converts dB re full scale to dB SPL; with
-    #: a calibrator tone (of the level ``calibration_tone_db``) ``split`` measures it.
-    calibration_db: Mapped[float | None]
-    calibration_tone_db: Mapped[float | None]
-    bands: Mapped[str | None]
-    #: The A-weighted self-noise of the instrument in dB SPL; null where the caller gave none.
-    noise_floor_db: Mapped[float | None]
-    #: The channels that are measured and analysed: ``energy_mean``, ``loudest``, or a number, from
-    #: 1 on.
-    channel: Mapped[str] = mapped_column(server_default=text("'energy_mean'"))
-    #: By noise type, the confidence below which detections are not reported.
-    thresholds: Mapped[dict[str, float]] = mapped_column(JSONB, server_default=text("'{}'"))
-    #: Noise types and groups: only detections of these and of types below them are reported. Empty
-    #: for all.
-    types: Mapped[list[str]] = mapped_column(ARRAY(Text), server_default=text("'{}'"))
-    #: One of `PRIVACY`.
-    privacy: Mapped[str] = mapped_column(server_default=text("'keep'"))
-    #: When the recording began: as given by the caller, else as ``process`` finds it in the file.
-    recorded_at: Mapped[datetime | None]
-    #: Source of the time that ``process`` found, and how it got its offset: one of
-    #: `RECORDED_AT_ORIGINS` and of `RECORDED_AT_ZONES`. Null for a time of the caller's.
-    recorded_at_from: Mapped[str | None]
-    recorded_at_zone: Mapped[str | None]
-    #: The zone in which it was recorded, as given by the caller.
-    time_zone: Mapped[str | None]
-    #: The caller's metadata: a flat JSON object.
-    user_metadata: Mapped[JsonObject] = mapped_column(JSONB, server_default=text("'{}'"))
-    #: The model: the one that it was posted with, else set by ``process``.
-    model_id: Mapped[uuid.UUID | None] = mapped_column(ForeignKey("noise_models.id"))
-
-    #: Set by ``process``: the format of the recording.
-    container: Mapped[str | None]
-    codec: Mapped[str | None]
-    rate_hz: Mapped[int | None]
-    n_channels: Mapped[int | None]
-
-    #: Set by ``split``: the decoded recording.
-    duration_s: Mapped[float | None]
-    missing_s: Mapped[float | None]
-    #: The intervals without audio; null if the code that split it did not look for them.
-    holes: Mapped[list[StoredHole] | None] = mapped_column(JSONB)
-    #: Length at 16 kHz, and how many samples before the recording its grid begins.
-    n_samples: Mapped[int | None] = mapped_column(BigInteger)
-    grid_lead: Mapped[int] = mapped_column(server_default=text("0"))
-    pcm_key: Mapped[str | None]
-    #: The same audio at 32 kHz, for the backbone of this name and hash. At the end the name is that
-    #: of the backbone that named the sounds; null if the model alone named them.
-    wide_pcm_key: Mapped[str | None]
-    backbone: Mapped[str | None]
-    backbone_sha256: Mapped[str | None]
-    #: When it began to wait for a worker that has this backbone.
-    backbone_missed_at: Mapped[datetime | None]
-    levels_key: Mapped[str | None]
-    #: Its third-octave bands over time, which are not kept after its end; null if not requested.
-    bands_key: Mapped[str | None]
-    #: The picture of its spectrogram.
-    spectrogram_key: Mapped[str | None]
-    #: Sums, maxima and the histogram of the whole recording's levels, re full scale.
-    totals: Mapped[JsonObject | None] = mapped_column(JSONB)
-    #: A-weighted mean squares of the quarter hours (UTC) that it covers, re full scale, set at the
-    #: end; null without ``recorded_at``.
-    quarter_mean_squares: Mapped[list[float] | None] = mapped_column(ARRAY(Double))
-    #: The overloaded shares of the time and of the energy of each of these quarters; null also
-    #: where overload was not measured.
-    quarter_overloads: Mapped[list[float] | None] = mapped_column(ARRAY(Double))
-    quarter_overload_energies: Mapped[list[float] | None] = mapped_column(ARRAY(Double))
-    spans_total: Mapped[int] = mapped_column(server_default=text("0"))
-    spans_finished: Mapped[int] = mapped_column(server_default=text("0"))
-    #: How often it was decoded again because decoded audio was missing. Attempts restart at 1 each
-    #: time, so this is part of every fence and of the keys of products.
-    resplits: Mapped[int] = mapped_column(SmallInteger, server_default=text("0"))
-
-    #: Set at the end. ``problem`` is null unless something was lost.
-    summary: Mapped[JsonObject | None] = mapped_column(JSONB)
-    problem: Mapped[StoredProblem | None] = mapped_column(JSONB)
-    #: The key of the response about its levels.
-    levels_answer_key: Mapped[str | None]
-    #: The copy of the recording without speech, set at the end of a session with muting.
-    muted_key: Mapped[str | None]
-    #: When the audio of an ended session was removed for its `privacy`: all but the muted copy.
-    audio_removed_at: Mapped[datetime | None]
-    #: Whether it is kept regardless of its age.
-    legal_hold: Mapped[bool] = mapped_column(server_default=text("false"))
-    #: The start of the claim numbers of each stage; each retry of a session that was given up
-    #: raises it above all earlier claims.
-    first_claim: Mapped[int] = mapped_column(SmallInteger, server_default=text("0"))
-    #: When its leftover blobs were finally removed.
-    tidied_at: Mapped[datetime | None]
+    summary: Mapped[JsonObject | None] = mapped_column(
+        JSONB,
+        comment=(
+            "The detections by type, and the state of channels and levels; null until the end."
+        ),
+    )
+    problem: Mapped[StoredProblem | None] = mapped_column(
+        JSONB, comment="What is lost and why, as a code and a sentence; null if nothing is."
+    )
+    levels_answer_key: Mapped[str | None] = mapped_column(
+        comment="The key of the response about its levels."
+    )
+    muted_key: Mapped[str | None] = mapped_column(
+        comment=(
+            "The key of the copy of the recording without speech, made at the end of a "
+            "session with muting."
+        )
+    )
+    audio_removed_at: Mapped[datetime | None] = mapped_column(
+        comment="When all audio but the muted copy was removed for privacy; null if it was not."
+    )
+    legal_hold: Mapped[bool] = mapped_column(
+        server_default=text("false"), comment="Whether it is kept regardless of its age."
+    )
+    first_claim: Mapped[int] = mapped_column(
+        SmallInteger,
+        server_default=text("0"),
+        comment=(
+            "The start of the claim numbers of each stage; a requested retry raises it above "
+            "all earlier claims."
+        ),
+    )
+    tidied_at: Mapped[datetime | None] = mapped_column(
+        comment="When its leftover blobs were finally removed."
+    )
 
     @property
     def level_reference(self) -> str:
@@ -338,6 +309,13 @@ class Turn(Base):
 
     __tablename__ = "turns"
 
-    state: Mapped[str] = mapped_column(primary_key=True)
-    priority: Mapped[int] = mapped_column(SmallInteger, primary_key=True, autoincrement=False)
-    lane: Mapped[uuid.UUID] = mapped_column(server_default=text(f"'{NO_LANE}'"))
+    state: Mapped[str] = mapped_column(primary_key=True, comment="The state of the sessions.")
+    priority: Mapped[int] = mapped_column(
+        SmallInteger,
+        primary_key=True,
+        autoincrement=False,
+        comment="The priority of the sessions: 0 is high, 1 normal, 2 low.",
+    )
+    lane: Mapped[uuid.UUID] = mapped_column(
+        server_default=text(f"'{NO_LANE}'"), comment="The lane that was served last."
+    )

@@ -45,12 +45,21 @@ class SessionSpan(Claimable, Base):
     )
 
     session_id: Mapped[uuid.UUID] = mapped_column(
-        ForeignKey("audio_sessions.id", ondelete="CASCADE"), primary_key=True
+        ForeignKey("audio_sessions.id", ondelete="CASCADE"),
+        primary_key=True,
+        comment="The session.",
     )
-    span_index: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
-    #: Half-open range of 16 kHz samples on the session's grid.
-    start_sample: Mapped[int] = mapped_column(BigInteger)
-    stop_sample: Mapped[int] = mapped_column(BigInteger)
-    #: When a worker first claimed it.
-    started_at: Mapped[datetime | None]
-    scores: Mapped[bytes | None]
+    span_index: Mapped[int] = mapped_column(
+        primary_key=True, autoincrement=False, comment="0, 1, 2, ... in chronological order."
+    )
+    start_sample: Mapped[int] = mapped_column(
+        BigInteger, comment="The first sample, at 16 kHz on the session's grid."
+    )
+    stop_sample: Mapped[int] = mapped_column(BigInteger, comment="The sample after the last one.")
+    started_at: Mapped[datetime | None] = mapped_column(comment="When a worker first claimed it.")
+    scores: Mapped[bytes | None] = mapped_column(
+        comment=(
+            "The class probabilities of its frames of 0.1 s: little-endian float16 [n_steps, "
+            "n_classes], the classes in the order of the model's; null until done."
+        )
+    )

@@ -39,15 +39,21 @@ class TrainingJob(JobRow, Owned, Base):
         ),
     )
 
-    id: Mapped[uuid.UUID] = mapped_column(primary_key=True)
-    #: The name of the model. Versions of a name count from 1; a failed training keeps its number.
-    name: Mapped[str]
-    version: Mapped[int]
-    #: Null if the worker shall choose the best.
-    algorithm: Mapped[str | None]
-    seed: Mapped[int]
-    #: The model, once there is one.
-    model_id: Mapped[uuid.UUID | None] = mapped_column(ForeignKey("noise_models.id"))
+    id: Mapped[uuid.UUID] = mapped_column(primary_key=True, comment="The training's ID.")
+    name: Mapped[str] = mapped_column(comment="The name of the model.")
+    version: Mapped[int] = mapped_column(
+        comment=(
+            "The version of the model, counted from 1 for each name; a failed training keeps "
+            "its number."
+        )
+    )
+    algorithm: Mapped[str | None] = mapped_column(
+        comment="The algorithm; null if the worker shall choose the best."
+    )
+    seed: Mapped[int] = mapped_column(comment="The seed of the random numbers.")
+    model_id: Mapped[uuid.UUID | None] = mapped_column(
+        ForeignKey("noise_models.id"), comment="The model; null until there is one."
+    )
 
 
 class TrainingClip(Base):
@@ -61,25 +67,42 @@ class TrainingClip(Base):
     )
 
     job_id: Mapped[uuid.UUID] = mapped_column(
-        ForeignKey("training_jobs.id", ondelete="CASCADE"), primary_key=True
+        ForeignKey("training_jobs.id", ondelete="CASCADE"),
+        primary_key=True,
+        comment="The training.",
     )
-    #: 0, 1, 2, ... in the order of the manifest.
-    clip_index: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
-    #: The client's name for the file: shown, never used as a path.
-    file_name: Mapped[str]
-    label: Mapped[str]
-    #: The source of the clip: clips of one source are never on both sides of a fold.
-    source: Mapped[str]
-    #: Both null if the whole file is the clip.
-    start_s: Mapped[float | None]
-    end_s: Mapped[float | None]
-    #: The audio: a blob of the job, or the recording of a session. Both null if the manifest names
-    #: a file that was not uploaded. No foreign key: the label outlives the session.
-    blob_key: Mapped[str | None]
-    session_id: Mapped[uuid.UUID | None]
-    #: Null until the job has ended.
-    outcome: Mapped[str | None]
-    reason: Mapped[str | None]
+    clip_index: Mapped[int] = mapped_column(
+        primary_key=True, autoincrement=False, comment="0, 1, 2, ... in the order of the manifest."
+    )
+    file_name: Mapped[str] = mapped_column(
+        comment="The client's name for the file: shown, never used as a path."
+    )
+    label: Mapped[str] = mapped_column(comment="The noise type.")
+    source: Mapped[str] = mapped_column(
+        comment="The source of the clip: clips of one source are never on both sides of a fold."
+    )
+    start_s: Mapped[float | None] = mapped_column(
+        comment=(
+            "The start of the clip in its file, in seconds; null if the whole file is the clip."
+        )
+    )
+    end_s: Mapped[float | None] = mapped_column(
+        comment="The end of the clip in its file, in seconds; null if the whole file is the clip."
+    )
+    blob_key: Mapped[str | None] = mapped_column(
+        comment="The key of the audio; null if it is a session's recording, or was not uploaded."
+    )
+    session_id: Mapped[uuid.UUID | None] = mapped_column(
+        comment=(
+            "The session whose recording is the audio. Not a foreign key: the label outlives it."
+        )
+    )
+    outcome: Mapped[str | None] = mapped_column(
+        comment="Whether it was used; null until the training has ended."
+    )
+    reason: Mapped[str | None] = mapped_column(
+        comment="Why it was not used; null unless it was refused."
+    )
 
 
 class LabelledRecording(TypedDict, total=False):
@@ -124,12 +147,23 @@ class Validation(JobRow, Owned, Base):
         ),
     )
 
-    id: Mapped[uuid.UUID] = mapped_column(primary_key=True)
-    #: Null for the file of an unregistered model, until it has passed.
-    model_id: Mapped[uuid.UUID | None] = mapped_column(ForeignKey("noise_models.id"))
-    file_key: Mapped[str | None]
-    #: The labelled set: recordings with their labels; null to check only integrity.
-    labelled: Mapped[LabelledSet | None] = mapped_column(JSONB)
-    #: The hash of the set's labels and audio: validations with the same hash are comparable.
-    set_sha256: Mapped[str | None]
-    report: Mapped[JsonObject | None] = mapped_column(JSONB)
+    id: Mapped[uuid.UUID] = mapped_column(primary_key=True, comment="The validation's ID.")
+    model_id: Mapped[uuid.UUID | None] = mapped_column(
+        ForeignKey("noise_models.id"),
+        comment="The model; null for the file of an unregistered model, until it has passed.",
+    )
+    file_key: Mapped[str | None] = mapped_column(
+        comment="The key of the model file; null if a registered model is validated."
+    )
+    labelled: Mapped[LabelledSet | None] = mapped_column(
+        JSONB,
+        comment="The labelled set, recordings with their labels; null to check only integrity.",
+    )
+    set_sha256: Mapped[str | None] = mapped_column(
+        comment=(
+            "The hash of the set's labels and audio: validations with the same hash are comparable."
+        )
+    )
+    report: Mapped[JsonObject | None] = mapped_column(
+        JSONB, comment="The checks and figures; null until it has ended."
+    )

@@ -22,12 +22,18 @@ class RateBucket(Base):
     __table_args__ = (CheckConstraint("per_s > 0 AND burst >= 1", name="rate"),)
 
     key_id: Mapped[str] = mapped_column(
-        ForeignKey("api_keys.id", ondelete="CASCADE"), primary_key=True
+        ForeignKey("api_keys.id", ondelete="CASCADE"), primary_key=True, comment="The API key."
     )
-    tokens: Mapped[float]
-    per_s: Mapped[float]
-    burst: Mapped[float]
-    settled_at: Mapped[datetime] = mapped_column(server_default=func.now())
+    tokens: Mapped[float] = mapped_column(
+        comment=(
+            "The balance. Negative if several processes together spent more before they settled."
+        )
+    )
+    per_s: Mapped[float] = mapped_column(comment="Tokens that are added each second.")
+    burst: Mapped[float] = mapped_column(comment="The highest balance.")
+    settled_at: Mapped[datetime] = mapped_column(
+        server_default=func.now(), comment="When a process last settled."
+    )
 
 
 class UsageMonth(Base):
@@ -36,9 +42,8 @@ class UsageMonth(Base):
     __tablename__ = "usage_months"
 
     user_id: Mapped[uuid.UUID] = mapped_column(
-        ForeignKey("users.id", ondelete="CASCADE"), primary_key=True
+        ForeignKey("users.id", ondelete="CASCADE"), primary_key=True, comment="The user."
     )
-    #: The first day of the month.
-    month: Mapped[date] = mapped_column(primary_key=True)
-    audio_s: Mapped[float]
-    sessions: Mapped[int]
+    month: Mapped[date] = mapped_column(primary_key=True, comment="The first day of the month.")
+    audio_s: Mapped[float] = mapped_column(comment="Seconds of audio.")
+    sessions: Mapped[int] = mapped_column(comment="The number of recordings.")

@@ -1,8 +1,8 @@
 """The tables of webhooks, which are notified of the end of sessions, and of their deliveries.
 
-The database itself creates deliveries: a trigger on ``audio_sessions`` (migration 0014) adds one
-for each webhook of a session, in the transaction that ends it. So no code path that ends a session
-can omit them.
+The database itself creates deliveries: a trigger on ``audio_sessions`` (`db.tables.routines`) adds
+one for each webhook of a session, in the transaction that ends it. So no code path that ends a
+session can omit them.
 """
 
 from __future__ import annotations
@@ -52,26 +52,46 @@ class WebhookEndpoint(Claimable, Base):
         Index("ix_webhooks_user_id", "user_id", "created_at"),
     )
 
-    id: Mapped[uuid.UUID] = mapped_column(primary_key=True)
-    user_id: Mapped[uuid.UUID] = mapped_column(ForeignKey("users.id", ondelete="CASCADE"))
-    url: Mapped[str]
-    #: Whether it is notified of all of the user's sessions, or only of those that name it.
-    all_sessions: Mapped[bool]
-    #: ``whsec_`` and base64. Stored in plain text, since it signs; shown only once.
-    secret: Mapped[str]
-    #: The previous secret, which also signs until ``old_secret_until``.
-    old_secret: Mapped[str | None]
-    old_secret_until: Mapped[datetime | None]
-    created_at: Mapped[datetime] = mapped_column(server_default=func.now())
-    #: The number of consecutive failures over all deliveries, and the time of the first.
-    failures: Mapped[int] = mapped_column(server_default=text("0"))
-    failing_since: Mapped[datetime | None]
-    disabled_at: Mapped[datetime | None]
-    disabled_reason: Mapped[str | None]
+    id: Mapped[uuid.UUID] = mapped_column(primary_key=True, comment="The webhook's ID.")
+    user_id: Mapped[uuid.UUID] = mapped_column(
+        ForeignKey("users.id", ondelete="CASCADE"), comment="The user whose sessions it is about."
+    )
+    url: Mapped[str] = mapped_column(comment="The URL that is requested.")
+    all_sessions: Mapped[bool] = mapped_column(
+        comment=(
+            "Whether it is notified of all of the user's sessions, or only of those that name it."
+        )
+    )
+    secret: Mapped[str] = mapped_column(
+        comment=(
+            "The secret that signs: whsec_ and base64. Stored in plain text, and shown only once."
+        )
+    )
+    old_secret: Mapped[str | None] = mapped_column(
+        comment="The previous secret, which also signs until old_secret_until."
+    )
+    old_secret_until: Mapped[datetime | None] = mapped_column(
+        comment="When the previous secret stops signing."
+    )
+    created_at: Mapped[datetime] = mapped_column(
+        server_default=func.now(), comment="When it was registered."
+    )
+    failures: Mapped[int] = mapped_column(
+        server_default=text("0"), comment="The number of consecutive failures over all deliveries."
+    )
+    failing_since: Mapped[datetime | None] = mapped_column(
+        comment="The time of the first of these failures; null without any."
+    )
+    disabled_at: Mapped[datetime | None] = mapped_column(
+        comment="When it was disabled; null if it is active."
+    )
+    disabled_reason: Mapped[str | None] = mapped_column(
+        comment="Why it was disabled; null if it is active."
+    )
 
 
 class WebhookDelivery(Base):
-    """One delivery to a webhook, with its tries. Its ID is the ``webhook-id`` of each try."""
+    """One delivery to a webhook, with its tries."""
 
     __tablename__ = "webhook_deliveries"
     __table_args__ = (
@@ -91,19 +111,42 @@ class WebhookDelivery(Base):
         Index("ix_webhook_deliveries_created_at", "created_at"),
     )
 
-    id: Mapped[uuid.UUID] = mapped_column(primary_key=True)
-    webhook_id: Mapped[uuid.UUID] = mapped_column(ForeignKey("webhooks.id", ondelete="CASCADE"))
-    type: Mapped[str]
-    #: No foreign key: the delivery outlives its session.
-    session_id: Mapped[uuid.UUID | None]
-    state: Mapped[str] = mapped_column(server_default=text("'pending'"))
-    created_at: Mapped[datetime] = mapped_column(server_default=func.now())
-    #: The time of the next try, if it is pending.
-    next_at: Mapped[datetime] = mapped_column(server_default=func.now())
-    finished_at: Mapped[datetime | None]
-    #: The number of tries. It never falls, as it is part of the fence. A replay starts a new round,
-    #: and ``round_start`` is the number of tries at that point.
-    tries: Mapped[int] = mapped_column(server_default=text("0"))
-    round_start: Mapped[int] = mapped_column(server_default=text("0"))
-    #: The last tries, the oldest first, each of them a `Try`.
-    log: Mapped[list[JsonObject]] = mapped_column(JSONB, server_default=text("'[]'"))
+    id: Mapped[uuid.UUID] = mapped_column(
+        primary_key=True, comment="The delivery's ID: the webhook-id of each try."
+    )
+    webhook_id: Mapped[uuid.UUID] = mapped_column(
+        ForeignKey("webhooks.id", ondelete="CASCADE"), comment="The webhook."
+    )
+    type: Mapped[str] = mapped_column(
+        comment="The type of the event: session. and the final state, or ping."
+    )
+    session_id: Mapped[uuid.UUID | None] = mapped_column(
+        comment=(
+            "The session; null for a ping. Not a foreign key: the delivery outlives its session."
+        )
+    )
+    state: Mapped[str] = mapped_column(
+        server_default=text("'pending'"),
+        comment="Whether it waits for a try, was delivered, or was given up.",
+    )
+    created_at: Mapped[datetime] = mapped_column(
+        server_default=func.now(), comment="When the session ended, or the ping was requested."
+    )
+    next_at: Mapped[datetime] = mapped_column(
+        server_default=func.now(), comment="The time of the next try, if it is pending."
+    )
+    finished_at: Mapped[datetime | None] = mapped_column(
+        comment="When it was delivered or given up; null until then."
+    )
+    tries: Mapped[int] = mapped_column(
+        server_default=text("0"),
+        comment="The number of tries. It never falls, as it is part of the fence.",
+    )
+    round_start: Mapped[int] = mapped_column(
+        server_default=text("0"),
+        comment="The number of tries before the current round, which a replay begins.",
+    )
+    # Each of them a `Try`.
+    log: Mapped[list[JsonObject]] = mapped_column(
+        JSONB, server_default=text("'[]'"), comment="The last tries, the oldest first."
+    )

@@ -29,6 +29,7 @@ import structlog
 from falcon.util import mediatypes
 from sqlalchemy.exc import SQLAlchemyError
 
+from db import ids
 from db.queries import idempotency_queries
 from db.queries.idempotency_queries import Claimed
 from db.store import Store
@@ -81,7 +82,7 @@ class RequestClaim:
 def new_id(req: falcon.Request) -> uuid.UUID:
     """Return the ID for the new resource; a repeated request gets the same one each time."""
     claim: RequestClaim | None = getattr(req.context, "claim", None)
-    return uuid.uuid4() if claim is None else claim.made_id
+    return ids.new_id() if claim is None else claim.made_id
 
 
 def key_of(given: str) -> str:
@@ -127,7 +128,7 @@ class Idempotency:
                 user_id,
                 key,
                 head_sha256=head,
-                made_id=uuid.uuid4(),
+                made_id=ids.new_id(),
                 lease_s=self._lease_s,
             )
             known = None

@@ -44,8 +44,11 @@ def new(key_id: str | None = None) -> Shown:
 
 
 def id_of(made_id: uuid.UUID) -> str:
-    """Derive the ID of a new key from the ID that the request assigned to it."""
-    return made_id.hex[:16]
+    """Derive the ID of a new key from the ID that the request assigned to it.
+
+    Only its second half is random: the first half is the time.
+    """
+    return made_id.hex[16:]
 
 
 def parse(text: str) -> Shown | None:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import os
 import secrets
-import uuid
 from pathlib import Path
 
+from db.ids import new_id
 from db.queries import account_queries
 from db.store import Store
 from db.tables.accounts import SCOPES
@@ -42,7 +42,7 @@ def ensure(home: Path, store: Store, hasher: keys.Hasher) -> str:
     made = keys.new()
     with store.transaction() as tx:
         user = account_queries.find_user(tx, EMAIL) or account_queries.add_user(
-            tx, id=uuid.uuid4(), email=EMAIL, name="This machine"
+            tx, id=new_id(), email=EMAIL, name="This machine"
         )
         account_queries.disable_user(tx, user.id, disabled=False)
         account_queries.add_key(

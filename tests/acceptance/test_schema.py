@@ -74,17 +74,32 @@ def test_a_process_that_waits_stops_at_once(
         assert process.stop(timeout_s=30) == 0
 
 
+@pytest.mark.parametrize("command", ["worker", "scheduler"])
+def test_a_process_does_not_wait_for_a_schema_that_no_migration_reaches(
+    settings: Settings, tmp_path: Path, command: str
+) -> None:
+    migrate.upgrade(settings.database_url)
+    with psycopg.connect(settings.database_url, autocommit=True) as connection:
+        connection.execute("UPDATE alembic_version SET version_num = '0039'")
+    with Cluster(settings, tmp_path) as cluster:
+        process = cluster.start(command)
+        assert process.popen.wait(START_S) == 1
+        last = process.log.read_text().splitlines()[-1]
+        assert last.startswith("clamor: the database is at revision 0039, from before the first")
+        assert events(process, "schema_awaited") == []
+
+
 def test_a_release_goes_on_after_a_later_one_has_migrated(
     settings: Settings, tmp_path: Path
 ) -> None:
     migrate.upgrade(settings.database_url)
     with psycopg.connect(settings.database_url, autocommit=True) as connection:
-        connection.execute("UPDATE alembic_version SET version_num = '9999'")
+        connection.execute("UPDATE alembic_version SET version_num = 'b999'")
     with Cluster(settings, tmp_path) as cluster, cluster.api() as client:
         worker = cluster.worker()
         assert client.ready()
         assert events(worker, "schema_awaited") == []
         with psycopg.connect(settings.database_url, autocommit=True) as connection:
-            connection.execute("UPDATE alembic_version SET version_num = '0025'")
+            connection.execute("DELETE FROM alembic_version")
         with pytest.raises(ApiError, match="503"):
             client.ready()

@@ -11,6 +11,7 @@ from datetime import datetime, timedelta
 from rich.console import Console
 from rich.table import Table
 
+from db.ids import new_id
 from db.queries import account_queries, session_queries
 from db.settings import Settings
 from db.store import Store
@@ -38,7 +39,7 @@ def create_user(
     with _store(settings) as store, store.transaction() as tx:
         user = accounts.make_user(
             tx,
-            uuid.uuid4(),
+            new_id(),
             email=email,
             name=name or email,
             max_audio_s_per_month=max_audio_s_per_month,

@@ -2,238 +2,182 @@
 
 from __future__ import annotations
 
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+
 import pytest
 import sqlalchemy
 from alembic import command
-from sqlalchemy import CheckConstraint, text
+from alembic.config import Config
+from sqlalchemy import Connection, select, text
 
-from actors.execution.runtime import Runtime
-from actors.science.detection import classifier
-from actors.science.errors import ModelError
 from db import migrate
-from db.blobs.keys import shipped_key
-from db.store import Store, driver_url
-from db.tables.base import Base
+from db.blobs.blob_store import Blobs
+from db.ids import new_id
+from db.migration.errors import MigrationError
+from db.store import Store, make_engine
+from db.tables.retention import Installation
+from db.tables.sessions import AudioSession, Turn
+from db.tables.webhooks import WebhookDelivery
+from services.processes import standalone
+from tests.support import every_table, example_rows, golden, servers
 
 pytestmark = pytest.mark.integration
 
-#: The revision before sessions could be without a size.
-BEFORE_FETCHING = "0014"
-#: The last revision with models without a file, and with documents without some fields.
-BEFORE_FILES = "0032"
+SENTENCES = golden.read(Path(__file__).parent / "golden" / "migrations.txt")
 
 
-def test_no_drift(database_url: str) -> None:
-    assert migrate.drift(database_url) == []
+@pytest.fixture(params=["server", "embedded"])
+def migrated(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
+    """A migrated database of a server, or of the embedded Postgres, which is a newer one."""
+    if request.param == "server":
+        yield request.getfixturevalue("database_url")
+        return
+    with standalone.postgres(tmp_path / "home") as url:
+        migrate.upgrade(url)
+        yield url
 
 
-def test_every_check_of_the_models_is_in_the_catalog(store: Store) -> None:
-    """Autogenerate does not compare checks, so the test reads them from the catalog."""
-    wanted = {
-        str(constraint.name)
-        for table in Base.metadata.tables.values()
-        for constraint in table.constraints
-        if isinstance(constraint, CheckConstraint)
-    }
-    with store.transaction() as tx:
-        found = set(
-            tx.execute(
-                text(
-                    "SELECT conname FROM pg_constraint WHERE contype = 'c'"
-                    " AND connamespace = 'public'::regnamespace"
-                )
-            ).scalars()
-        )
-    assert wanted == found
-    assert wanted
+@pytest.fixture
+def connection(database_url: str) -> Iterator[Connection]:
+    engine = make_engine(database_url)
+    with engine.connect() as connection:
+        yield connection
+    engine.dispose()
 
 
-def test_up_is_repeatable_and_down_leaves_nothing(database_url: str) -> None:
-    migrate.upgrade(database_url)
-    engine = sqlalchemy.create_engine(driver_url(database_url))
+def test_up_down_and_up_again_with_rows_in_every_table(migrated: str, tmp_path: Path) -> None:
+    assert migrate.drift(migrated) == []
+    store = Store(migrated)
+    every_table.fill(store, Blobs((tmp_path / "blobs").as_uri()))
+    store.close()
+    engine = make_engine(migrated)
     with engine.connect() as connection:
         assert migrate.current(connection) == migrate.head()
         command.downgrade(migrate.config(connection), "base")
         connection.commit()
-        tables = sqlalchemy.inspect(connection).get_table_names()
+        left = connection.execute(
+            text(
+                "SELECT relname FROM pg_class WHERE relnamespace = 'public'::regnamespace"
+                " UNION SELECT proname FROM pg_proc WHERE pronamespace = 'public'::regnamespace"
+            )
+        ).scalars()
+        assert set(left) == {"alembic_version", "alembic_version_pkc"}
     engine.dispose()
-    assert tables == ["alembic_version"]
+    assert migrate.upgrade(migrated) == migrate.head()
+    assert migrate.drift(migrated) == []
+
+
+def test_a_second_upgrade_changes_nothing(database_url: str, connection: Connection) -> None:
+    installation = connection.execute(select(Installation.id)).scalars().one()
+    connection.commit()
     assert migrate.upgrade(database_url) == migrate.head()
+    assert connection.execute(select(Installation.id)).scalars().one() == installation
 
 
-def test_each_migration_takes_rows_of_the_one_before(database_url: str) -> None:
-    engine = sqlalchemy.create_engine(driver_url(database_url))
-    with engine.connect() as connection:
-        command.downgrade(migrate.config(connection), "0001")
-        connection.execute(
-            text(
-                "INSERT INTO audio_sessions (id, file_name, recording_key, size_bytes, state)"
-                " VALUES (gen_random_uuid(), 'a', 'b', 1, 'queued')"
-            )
-        )
-        connection.execute(
-            text(
-                "INSERT INTO noise_detections"
-                " (session_id, event_index, start_s, end_s, noise_type, confidence)"
-                " SELECT id, 0, 0, 1, 'rain', 0.5 FROM audio_sessions"
-            )
-        )
-        connection.commit()
-        command.upgrade(migrate.config(connection), "head")
-        connection.commit()
-        [row] = connection.execute(
-            text(
-                "SELECT calibration_db, calibration_tone_db, bands, totals, levels_answer_key"
-                " FROM audio_sessions"
-            )
-        ).all()
-        candidates = connection.execute(text("SELECT candidates FROM noise_detections")).scalars()
-        assert list(candidates) == [[]]
-    engine.dispose()
-    assert set(row) == {None}
-
-
-def test_what_was_not_fetched_ends_when_the_old_code_comes_back(database_url: str) -> None:
-    engine = sqlalchemy.create_engine(driver_url(database_url))
-    with engine.connect() as connection:
-        connection.execute(
-            text(
-                "INSERT INTO audio_sessions"
-                " (id, file_name, recording_key, source_url, state, finished_at)"
-                " VALUES (gen_random_uuid(), 'a', 'b', 'http://x', 'queued', NULL),"
-                " (gen_random_uuid(), 'a', 'b', 'http://x', 'cancelled', now())"
-            )
-        )
-        connection.commit()
-        command.downgrade(migrate.config(connection), BEFORE_FETCHING)
-        connection.commit()
-        states = connection.execute(
-            text("SELECT state, size_bytes FROM audio_sessions WHERE finished_at <= now()")
-        ).all()
-        # Indexes are built concurrently, which cannot run inside a transaction.
-        connection.commit()
-        command.upgrade(migrate.config(connection), "head")
-        connection.commit()
-    engine.dispose()
-    assert sorted(map(tuple, states)) == [("cancelled", 0), ("failed", 0)]
-
-
-#: What an interrupted run of the migration leaves behind.
-UNVALIDATED = (
-    "ALTER TABLE noise_models ADD CONSTRAINT ck_noise_models_blob_key"
-    " CHECK (blob_key IS NOT NULL) NOT VALID"
-)
-
-
-def test_models_without_a_file_get_the_key_of_the_shipped_file(database_url: str) -> None:
-    """Also after a run that was interrupted, and in use by a session that keeps its model."""
-    engine = sqlalchemy.create_engine(driver_url(database_url))
-    with engine.connect() as connection:
-        command.downgrade(migrate.config(connection), BEFORE_FILES)
-        connection.execute(
-            text(
-                """
-                INSERT INTO noise_models (id, name, version, sha256, blob_key, header, card)
-                VALUES
-                    (gen_random_uuid(), 'm', 'shipped', 'aa', NULL,
-                        '{"training": {"accuracy": 0.5, "seed": 1}}', NULL),
-                    (gen_random_uuid(), 'm', 'trained', 'bb', 'trainings/b', '{}',
-                        '{"n_clips": 4}'),
-                    (gen_random_uuid(), 'm', 'new', 'cc', 'trainings/c',
-                        '{"training": {"clip_accuracy": 0.9}}', '{"warnings": ["few"]}')
-                """
-            )
-        )
-        connection.execute(
-            text(
-                "INSERT INTO audio_sessions (id, file_name, recording_key, state, model_id)"
-                " SELECT gen_random_uuid(), 'a', 'b', 'queued', id FROM noise_models"
-                " WHERE blob_key IS NULL"
-            )
-        )
-        connection.execute(text(UNVALIDATED))
-        connection.commit()
-        command.upgrade(migrate.config(connection), "head")
-        connection.commit()
-        rows = connection.execute(
-            text("SELECT version, blob_key, is_shipped, header, card FROM noise_models")
-        )
-        models = {version: tuple(columns) for version, *columns in rows}
-        n_kept = connection.execute(
-            text("SELECT count(*) FROM audio_sessions JOIN noise_models m ON m.id = model_id")
-        ).scalar_one()
-        with pytest.raises(sqlalchemy.exc.IntegrityError):
-            connection.execute(text("UPDATE noise_models SET blob_key = NULL"))
-    engine.dispose()
-    assert models == {
-        "shipped": (shipped_key("aa"), True, {"training": {"clip_accuracy": 0.5, "seed": 1}}, None),
-        "trained": ("trainings/b", False, {}, {"n_clips": 4, "warnings": []}),
-        "new": (
-            "trainings/c",
-            False,
-            {"training": {"clip_accuracy": 0.9}},
-            {"warnings": ["few"]},
-        ),
+def test_the_baseline_brings_the_rows_that_the_code_relies_on(connection: Connection) -> None:
+    turns = connection.execute(select(Turn.state, Turn.priority)).all()
+    unfinished = AudioSession.unfinished
+    assert {tuple(turn) for turn in turns} == {
+        (state, priority) for state in unfinished for priority in range(3)
     }
-    assert n_kept == 1
-    assert migrate.drift(database_url) == []
+    with pytest.raises(sqlalchemy.exc.IntegrityError):
+        connection.execute(text("INSERT INTO installation DEFAULT VALUES"))
 
 
-def test_a_worker_stores_the_file_of_a_model_without_one(
-    database_url: str, runtime: Runtime
+def test_the_printed_sql_makes_the_same_schema(
+    postgres_url: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    engine = sqlalchemy.create_engine(driver_url(database_url))
-    with engine.connect() as connection:
-        command.downgrade(migrate.config(connection), BEFORE_FILES)
-        added = text(
-            "INSERT INTO noise_models (id, name, version, sha256, header)"
-            " VALUES (gen_random_uuid(), 'm', '1', :sha256, '{}') RETURNING id"
-        )
-        shipped_id, other_id = (
-            connection.execute(added, {"sha256": sha256}).scalar_one()
-            for sha256 in (classifier.shipped().sha256, "aa")
-        )
-        connection.commit()
-        command.upgrade(migrate.config(connection), "head")
-        connection.commit()
-    engine.dispose()
-    assert runtime.shipped_model_id == shipped_id
-    assert runtime.read_model(shipped_id).sha256 == classifier.shipped().sha256
-    with pytest.raises(ModelError):
-        runtime.read_model(other_id)
-
-
-def test_reports_without_sums_by_group_become_stale(database_url: str) -> None:
-    engine = sqlalchemy.create_engine(driver_url(database_url))
-    with engine.connect() as connection:
-        command.downgrade(migrate.config(connection), BEFORE_FILES)
-        connection.execute(
-            text(
-                """
-                INSERT INTO daily_reports (id, state, day, time_zone, starts_at, ends_at, report,
-                    made_at, made_from, html_key)
-                SELECT gen_random_uuid(), 'completed', day, 'UTC', now() - interval '1 day', now(),
-                    CAST(report AS jsonb), now(), '1:1', 'page'
-                FROM (VALUES
-                    (DATE '2026-01-01', '{"detections": {"by_type": {}}}'),
-                    ('2026-01-02', '{"detections": {"by_type": {}, "by_group": {"other": {}}}}')
-                ) AS reports (day, report)
-                """
-            )
-        )
-        connection.commit()
-        command.upgrade(migrate.config(connection), "head")
-        connection.commit()
-        rows = connection.execute(
-            text("SELECT report -> 'detections', made_from FROM daily_reports ORDER BY day")
-        ).all()
-    engine.dispose()
-    assert [tuple(row) for row in rows] == [
-        ({"by_type": {}, "by_group": {}}, ""),
-        ({"by_type": {}, "by_group": {"other": {}}}, "1:1"),
-    ]
-
-
-def test_the_sql_can_be_read(capsys: pytest.CaptureFixture[str]) -> None:
     migrate.sql()
-    assert "CREATE TABLE audio_sessions" in capsys.readouterr().out
+    printed = capsys.readouterr().out
+    assert "CREATE TABLE audio_sessions" in printed
+    with servers.database(postgres_url) as url:
+        engine = make_engine(url, isolation_level="AUTOCOMMIT")
+        with engine.connect() as connection:
+            # Without parameters the driver sends the whole text at once, as psql does with a file.
+            driver = connection.connection.driver_connection
+            assert driver is not None
+            driver.execute(printed)
+            assert migrate.current(connection) == migrate.head()
+        engine.dispose()
+        assert migrate.drift(url) == []
+
+
+PLANTED = """
+from alembic import op
+
+revision = "b999"
+down_revision = {head!r}
+branch_labels = None
+depends_on = None
+
+
+def upgrade() -> None:
+    op.execute("ALTER TABLE users ADD COLUMN age integer")
+    with op.get_context().autocommit_block():
+        op.execute("CREATE INDEX CONCURRENTLY ix_users_age ON users (age)")
+"""
+
+
+def test_a_migration_may_leave_its_transaction(
+    database_url: str, connection: Connection, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Indexes are built concurrently, which cannot run inside a transaction."""
+    (tmp_path / "b999_planted.py").write_text(PLANTED.format(head=migrate.head()))
+    versions = Path(migrate.__file__).parent / "migrations" / "versions"
+    original = migrate.config
+
+    def config(connection: Connection | None) -> Config:
+        made = original(connection)
+        made.set_main_option("path_separator", "os")
+        made.set_main_option("version_locations", f"{versions}:{tmp_path}")
+        return made
+
+    monkeypatch.setattr(migrate, "config", config)
+    assert migrate.upgrade(database_url) == "b999"
+    assert migrate.drift(database_url) == [
+        "column users.age is not in the models",
+        "index ix_users_age is not in the models",
+    ]
+    assert migrate.current(connection) == "b999"
+
+
+@pytest.mark.parametrize("revision", ["0001", "0039"])
+def test_a_database_from_before_the_first_release_is_refused(
+    database_url: str, connection: Connection, revision: str
+) -> None:
+    connection.execute(text("UPDATE alembic_version SET version_num = :it"), {"it": revision})
+    connection.commit()
+    sentence = SENTENCES["a database from before the first release"].replace("0039", revision)
+    for refused in (migrate.upgrade, migrate.wait_until_migrated):
+        with pytest.raises(migrate.UnreleasedSchema) as caught:
+            refused(database_url)
+        assert str(caught.value) == sentence
+    with pytest.raises(MigrationError):
+        migrate.require(connection)
+
+
+def test_a_schema_of_a_later_release_is_accepted(connection: Connection) -> None:
+    connection.execute(text("UPDATE alembic_version SET version_num = 'b999'"))
+    migrate.require(connection)
+
+
+def test_ids_of_deliveries_begin_with_their_time(store: Store, tmp_path: Path) -> None:
+    """The database makes them, when a session ends: UUIDs of version 7 too."""
+    example_rows.add(store, Blobs((tmp_path / "blobs").as_uri()))
+    with store.transaction() as tx:
+        tx.execute(
+            text("UPDATE audio_sessions SET finished_at = NULL, state = 'queued'"),
+        )
+    before = new_id()
+    with store.transaction() as tx:
+        tx.execute(text("UPDATE audio_sessions SET finished_at = now(), state = 'failed'"))
+    with store.transaction() as tx:
+        made = tx.scalars(
+            select(WebhookDelivery.id).where(WebhookDelivery.type == "session.failed")
+        ).one()
+        many = tx.scalars(text("SELECT uuid_v7() FROM generate_series(1, 1000)")).all()
+    assert before.int >> 80 <= made.int >> 80 <= new_id().int >> 80
+    assert {(each.version, each.variant) for each in (made, *many)} == {(7, uuid.RFC_4122)}
+    assert len(set(many)) == 1_000

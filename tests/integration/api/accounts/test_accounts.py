@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from sqlalchemy import text
 
+from db.ids import new_id
 from db.settings import Settings, SettingsError
 from db.store import Store
 from services.cli import main as cli
@@ -192,6 +193,12 @@ def test_an_api_without_a_pepper_does_not_start(memory_settings: Settings) -> No
     with pytest.raises(SettingsError, match="CLAMOR_KEY_PEPPER"):
         keys.Hasher("")
     assert PEPPER not in repr(memory_settings)
+
+
+def test_keys_created_at_the_same_time_have_different_ids() -> None:
+    made = [keys.id_of(new_id()) for _ in range(1_000)]
+    assert len(set(made)) == len(made)
+    assert all(keys.parse(str(keys.new(each))) for each in made)
 
 
 def test_a_key_shows_no_secret_by_accident() -> None:

@@ -1,0 +1,114 @@
+"""`make check` refuses migrations that would stop the traffic."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from alembic import command
+
+from db import migrate
+
+ROOT = Path(__file__).resolve().parents[3]
+SQUAWK = Path(sys.executable).with_name("squawk")
+REVISION = """
+from alembic import op
+
+revision = "b999"
+down_revision = {head!r}
+branch_labels = None
+depends_on = None
+
+
+def upgrade() -> None:
+    {body}
+"""
+
+#: What a revision does, and the rules that it breaks.
+UNSAFE = {
+    """op.create_check_constraint("ck_users_name", "users", "name <> ''")""": [
+        "constraint-missing-not-valid"
+    ],
+    """op.create_index("ix_users_name", "users", ["name"])""": [
+        "require-concurrent-index-creation"
+    ],
+    """op.execute("ALTER TABLE users ALTER COLUMN name TYPE bytea USING name::bytea")""": [
+        "changing-column-type"
+    ],
+    """op.execute("ALTER TYPE mood RENAME VALUE 'sad' TO 'low'")""": ["renaming-object"],
+    """op.execute("ALTER TABLE users ADD COLUMN age integer NOT NULL")""": [
+        "adding-required-field"
+    ],
+    """op.execute("DROP TABLE users")""": ["ban-drop-table"],
+    """op.execute("ALTER TABLE users RENAME COLUMN name TO title")""": ["renaming-column"],
+    """op.execute("ALTER TABLE users ALTER COLUMN name SET NOT NULL")""": [
+        "adding-not-nullable-field"
+    ],
+}
+SAFE = {
+    "a new column": """op.execute("ALTER TABLE users ADD COLUMN age integer")""",
+    "a check": """op.execute(
+        "ALTER TABLE users ADD CONSTRAINT ck_users_name CHECK (name <> '') NOT VALID"
+    )
+    with op.get_context().autocommit_block():
+        op.execute("ALTER TABLE users VALIDATE CONSTRAINT ck_users_name")""",
+    "an index": """with op.get_context().autocommit_block():
+        op.execute("CREATE INDEX CONCURRENTLY IF NOT EXISTS ix_users_name ON users (name)")""",
+    "an exception": """op.execute(
+        '''
+        -- The release before does not read it.
+        -- squawk-ignore ban-drop-table
+        DROP TABLE turns
+        '''
+    )""",
+}
+
+
+def lint(folder: Path, sql: str) -> list[str]:
+    """Return the rules that some SQL breaks, as `make check` finds them."""
+    file = folder / "migrations.sql"
+    file.write_text(sql)
+    run = subprocess.run(
+        [SQUAWK, "--reporter", "gcc", str(file)],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert run.returncode in (0, 1), run.stderr
+    found = [line.split("warning: ")[1].split()[0] for line in run.stdout.splitlines() if line]
+    assert bool(found) == bool(run.returncode), run.stdout + run.stderr
+    return found
+
+
+def sql_with(folder: Path, body: str, capsys: pytest.CaptureFixture[str]) -> str:
+    """Return the SQL of the migrations and of one more revision."""
+    (folder / "b999_planted.py").write_text(REVISION.format(head=migrate.head(), body=body))
+    config = migrate.config(None)
+    config.set_main_option("path_separator", "os")
+    config.set_main_option("version_locations", f"{ROOT / 'db/migrations/versions'}:{folder}")
+    command.upgrade(config, "b999", sql=True)
+    printed = capsys.readouterr().out
+    assert f"Running upgrade {migrate.head()} -> b999" in printed
+    return printed
+
+
+def test_the_migrations_pass(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    migrate.sql()
+    assert lint(tmp_path, capsys.readouterr().out) == []
+
+
+@pytest.mark.parametrize(("body", "rules"), UNSAFE.items())
+def test_an_unsafe_migration_fails(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], body: str, rules: list[str]
+) -> None:
+    assert lint(tmp_path, sql_with(tmp_path, body, capsys)) == rules
+
+
+@pytest.mark.parametrize("body", SAFE.values(), ids=SAFE)
+def test_a_safe_migration_passes(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], body: str
+) -> None:
+    assert lint(tmp_path, sql_with(tmp_path, body, capsys)) == []
