@@ -115,9 +115,9 @@ def plan(url: str, *, to: str | None = None, chain: RevisionChain = SHIPPED) -> 
         return _written(chain, Definitions(connection, is_plan=True), current(connection), to)
 
 
-def sql() -> None:
+def sql(*, chain: RevisionChain = SHIPPED) -> None:
     """Print the SQL of every migration, for review before a run."""
-    print(_written(SHIPPED, Definitions(None, is_plan=True), None, None), end="")
+    print(_written(chain, Definitions(None, is_plan=True), None, None), end="")
 
 
 def head() -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 from dataclasses import dataclass
 from functools import cached_property
+from importlib import resources
 from pathlib import Path
 from typing import Any, TextIO
 
@@ -14,28 +15,30 @@ from alembic.script import Script, ScriptDirectory
 
 from db.migration.errors import MigrationError
 
+#: The folder of the revisions of this release.
+VERSIONS = Path(str(resources.files("db"))) / "migrations" / "versions"
 #: The name of the state before the first revision.
 BASE = "base"
 
 
 @dataclass(frozen=True)
 class RevisionChain:
-    """The revisions in a folder; by default those of this release."""
+    """The revisions in some folders; by default those of this release."""
 
-    folder: Path | None = None
+    folders: tuple[Path, ...] = (VERSIONS,)
 
     @cached_property
     def scripts(self) -> ScriptDirectory:
-        """Alembic's view of the folder."""
+        """Alembic's view of the folders."""
         return ScriptDirectory.from_config(self.config())
 
     def config(self, output: TextIO | None = None, **attributes: Any) -> Config:
         """Return Alembic's configuration. ``env.py`` and the steps read the attributes."""
         config = Config(output_buffer=output)
         config.set_main_option("script_location", "db:migrations")
-        if self.folder is not None:
-            config.set_main_option("path_separator", "newline")
-            config.set_main_option("version_locations", str(self.folder).replace("%", "%%"))
+        locations = "\n".join(str(folder) for folder in self.folders)
+        config.set_main_option("path_separator", "newline")
+        config.set_main_option("version_locations", locations.replace("%", "%%"))
         config.attributes.update(attributes)
         return config
 

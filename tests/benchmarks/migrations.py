@@ -181,7 +181,7 @@ def write_chain(folder: Path) -> RevisionChain:
             f"def upgrade():\n    {body}\n\n\ndef downgrade():\n    pass\n"
         )
         before = repr(revision)
-    return RevisionChain(folder)
+    return RevisionChain((folder,))
 
 
 @contextmanager

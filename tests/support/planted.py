@@ -17,7 +17,7 @@ from sqlalchemy import event
 from db.migration.chain import RevisionChain
 
 FOLDER = Path(__file__).parents[1] / "integration" / "db" / "revisions"
-CHAIN = RevisionChain(FOLDER)
+CHAIN = RevisionChain((FOLDER,))
 
 SNAPSHOT = {
     "columns": """
@@ -66,7 +66,7 @@ def chain_with(folder: Path, body: str) -> RevisionChain:
         f'revision, down_revision = "p2", "p1"\n\n\ndef upgrade() -> None:\n    {body}\n'
         "\n\ndef downgrade() -> None:\n    pass\n"
     )
-    return RevisionChain(folder)
+    return RevisionChain((folder,))
 
 
 def run_and_count(action: Callable[[], object], *, stop: Callable[[int], None]) -> int:

@@ -131,7 +131,7 @@ CHANGES = {
     "CREATE TABLE extra (id int)": ("extra",),
     "DROP INDEX ix_webhooks_user_id": ("ix_webhooks_user_id",),
     "ALTER TABLE webhooks DROP CONSTRAINT ck_webhooks_state": ("ck_webhooks_state", "missing"),
-    "DROP TRIGGER tell_webhooks ON audio_sessions": ("trigger", "missing"),
+    "DROP TRIGGER {trigger} ON audio_sessions": ("trigger", "missing"),
     "CREATE FUNCTION extra() RETURNS int LANGUAGE sql AS 'SELECT 1'": ("function", "extra"),
     "UPDATE pg_index SET indisvalid = false WHERE indexrelid = 'ix_webhooks_user_id'::regclass": (
         "REINDEX",
@@ -143,8 +143,13 @@ CHANGES = {
 def test_check_finds_each_difference(clamor_migrate: Migrate, database_url: str) -> None:
     assert "no problems" in clamor_migrate(database_url, "--check")
     with psycopg.connect(database_url) as connection:
+        find = (
+            "SELECT tgname FROM pg_trigger WHERE tgrelid = 'audio_sessions'::regclass"
+            " AND NOT tgisinternal"
+        )
+        [(trigger,)] = connection.execute(find).fetchall()
         for change, words in CHANGES.items():
-            connection.execute(change)
+            connection.execute(change.format(trigger=trigger))
             connection.commit()
             found = clamor_migrate(database_url, "--check", code=1).splitlines()
             assert any(all(word in line for word in words) for line in found), (change, found)
