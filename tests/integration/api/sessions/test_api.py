@@ -58,8 +58,8 @@ def test_a_raw_body_is_stored_and_its_session_found(api: Api, runtime: Runtime) 
 
 
 def test_ids_sort_by_the_time_of_the_post(api: Api) -> None:
-    keyed = {"headers": {"Idempotency-Key": "a"}}
-    ids = [uuid.UUID(post(api, **options).json["id"]) for options in ({}, keyed, {})]
+    headers: tuple[dict[str, str], ...] = ({}, {"Idempotency-Key": "a"}, {})
+    ids = [uuid.UUID(post(api, headers=each).json["id"]) for each in headers]
     assert [each.version for each in ids] == [7, 7, 7]
     assert ids == sorted(ids)
 
