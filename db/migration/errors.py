@@ -53,11 +53,14 @@ def explained() -> Iterator[None]:
         ) from None
     except CommandError as error:
         raise MigrationError(f"{first_line(error)}: clamor migrate --status lists them") from error
-    except DBAPIError as error:
-        raise MigrationError(_sentence(error.orig)) from error
-    except PendingRollbackError as error:
-        # Alembic ends its transaction although the connection is lost; the context has the cause.
-        raise MigrationError(_sentence(_first_cause(error))) from error
+    except (DBAPIError, PendingRollbackError) as error:
+        # Alembic ends its transaction although the connection is lost, or in the middle of a
+        # statement; the context has the cause.
+        causes = list(_causes(error))
+        for cause in causes:
+            if not isinstance(cause, Exception):
+                raise cause from None
+        raise MigrationError(_sentence(causes[-1])) from error
     except psycopg.Error as error:
         raise MigrationError(_sentence(error)) from error
 
@@ -73,15 +76,16 @@ def first_line(error: object) -> str:
     return str(error).strip().partition("\n")[0]
 
 
-def _first_cause(error: BaseException) -> BaseException | None:
-    """Return the driver's error in the context of another one."""
-    context = error.__context__
-    while context is not None and not isinstance(context, DBAPIError):
-        context = context.__context__
-    return context.orig if context is not None else None
+def _causes(error: BaseException) -> Iterator[BaseException]:
+    """Yield the driver's errors in the context of an error, and signals; the first comes last."""
+    each: BaseException | None = error
+    while each is not None:
+        if isinstance(each, psycopg.Error) or not isinstance(each, Exception):
+            yield each
+        each = each.__context__
 
 
-def _sentence(error: BaseException | None) -> str:
+def _sentence(error: BaseException) -> str:
     for kind, remedy in REMEDIES:
         if isinstance(error, kind):
             return f"{first_line(error)}: {remedy}"

@@ -138,6 +138,10 @@ def fork(action: Callable[[], object]) -> int:
         try:
             action()
             code = 0
+        except SystemExit as end:
+            code = int(end.code or 0)
+        except KeyboardInterrupt:
+            code = 130
         finally:
             os._exit(code)
     return pid

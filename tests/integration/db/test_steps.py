@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import signal
+import sys
 import threading
 from collections.abc import Iterator
 from functools import partial
@@ -218,6 +219,28 @@ def test_a_process_killed_during_a_build_is_followed_when_the_build_has_ended(ur
     assert lines[0].startswith("waits for another migration, process ")
     assert "index ix_items_owner_id: there already" in lines
     assert oid(url, "ix_items_owner_id") == built
+    assert migrate.status(url, chain=planted.CHAIN).invalid_indexes == []
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
+def test_a_signal_ends_a_long_step_as_any_command(
+    url: str, number: signal.Signals, code: int
+) -> None:
+    def migrating() -> None:
+        # As the command does.
+        signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+        up(url, "p2")
+
+    with psycopg.connect(url) as old, psycopg.connect(url, autocommit=True) as other:
+        up(url, "p1")
+        old.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ")
+        old.execute("SELECT count(*) FROM owners")
+        pid = planted.fork(migrating)
+        eventually(lambda: other.execute(BUILDS).fetchone() is not None, what="a build")
+        os.kill(pid, number)
+        assert planted.ended(pid) == code
+    assert up(url, "p2") == "p2"
     assert migrate.status(url, chain=planted.CHAIN).invalid_indexes == []
 
 
