@@ -11,7 +11,7 @@ BIN := .venv/bin
 quoted = '$(subst ','\'',$(1))'
 
 .DEFAULT_GOAL := help
-.PHONY: help setup ready programs demo test test-unit chaos check references docs docs-serve lock bench bench-clip bench-accuracy base-types bench-fairness bench-exports bench-api bench-year model clean
+.PHONY: help setup ready programs demo test test-unit chaos check references docs docs-serve lock bench bench-clip bench-accuracy base-types bench-fairness bench-exports bench-api bench-year bench-migrations model clean
 
 help: ## List these commands
 	@echo "Clamor commands:"
@@ -57,7 +57,8 @@ check: ready ## Check lint, format, types, wording, documents, import rules and 
 	@echo "==> Changelog: names of the fragments" && $(FRAGMENTS)
 	@echo "==> Site: pages, links, nothing from another host" && $(MKDOCS) build --strict $(SITE)
 	@echo "==> Imports: import-linter" && $(BIN)/lint-imports
-	@echo "==> Migrations: one head, and the same schema as the models" && $(BIN)/clamor migrate --check
+	@echo "==> Migrations: one head, and the same schema as the models" \
+		&& env -u DATABASE_URL -u CLAMOR_MIGRATION_URL $(BIN)/clamor migrate --check
 	@echo "==> Migrations: squawk, for what would stop the traffic" && $(SQUAWK)
 
 SQUAWK := mkdir -p build && $(BIN)/clamor migrate --sql > build/migrations.sql && $(BIN)/squawk build/migrations.sql
@@ -123,6 +124,9 @@ bench-api: ready ## Compare requests per second with an equivalent on FastAPI an
 
 bench-year: ready ## Measure queries and jobs with a year of data: make bench-year [ARGS="--only lists"]
 	@$(BIN)/python -m tests.benchmarks.year_figures $(ARGS)
+
+bench-migrations: ready ## Measure how long readers and writers wait for steps: [ARGS="--sessions 100000"]
+	@$(BIN)/python -m tests.benchmarks.migrations $(ARGS)
 
 model: ready ## Cross-validate and train the shipped model: make model [DATA=folder] [MODELS=folder]
 	@$(BIN)/python -m actors.training.shipped_model.build --data $(call quoted,$(value DATA)) \

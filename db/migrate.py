@@ -2,99 +2,127 @@
 
 from __future__ import annotations
 
+import io
+import re
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from functools import cache
 
 import sqlalchemy
 import structlog
-from alembic import command
 from alembic.config import Config
 from alembic.runtime.migration import MigrationContext
-from alembic.script import ScriptDirectory
-from sqlalchemy import Connection, text
+from alembic.script import Script
+from sqlalchemy import Connection
 
 from db import catalog
+from db.migration.chain import BASE, SHIPPED, RevisionChain, losses
+from db.migration.definitions import Definitions
+from db.migration.errors import MigrationError, explained
+from db.migration.execution import (
+    LOCK_TIMEOUTS_MS,
+    PATIENCE_S,
+    STATEMENT_TIMEOUT_MS,
+    Running,
+    Say,
+    Writing,
+    timeouts,
+)
+from db.migration.status import Status, invalid_indexes, remedy
+from db.migration.status import of as read_status
 from db.store import make_engine
 
 log = structlog.get_logger(__name__)
 
 #: The advisory lock of migrations.
 MIGRATION_LOCK = 0x6D696772617465
+#: The server's process that holds it.
+LOCK_HOLDER = sqlalchemy.text(
+    "SELECT pid FROM pg_locks WHERE locktype = 'advisory' AND granted AND objsubid = 1"
+    " AND ((classid::bigint << 32) | objid::bigint) = :key"
+    " AND database = (SELECT oid FROM pg_database WHERE datname = current_database())"
+).bindparams(key=MIGRATION_LOCK)
 #: How long a process waits for another one that is migrating.
 LOCK_WAIT_S = 900.0
 LOCK_POLL_S = 0.5
 #: The interval of checks while a process waits for its schema.
 READY_POLL_S = 1.0
-#: A migration that cannot get its lock gives way to the traffic, to be run again later. Once it has
-#: the lock it may take long.
-LOCK_TIMEOUT_MS = 5_000
-STATEMENT_TIMEOUT_MS = 900_000
-
-
+#: A transaction of a plan without a statement, before and after steps that have their own.
+EMPTY_TRANSACTION = re.compile(r"BEGIN;\n\n((?:--[^\n]*\n\n)*)COMMIT;\n\n")
 #: The revisions before the first release, in place of which there is one.
 _UNRELEASED = frozenset(f"{number:04}" for number in range(1, 40))
-
-
-class MigrationError(Exception):
-    """The migrations could not be run, or the schema is not what the code expects."""
 
 
 class UnreleasedSchema(MigrationError):
     """The database was created before the first release, and no migration leads on from there."""
 
 
-def upgrade(url: str) -> str:
-    """Upgrade a database to the newest revision, and return that revision."""
-    engine = make_patient_engine(url)
-    try:
-        with engine.connect() as connection, _alone(engine):
-            refuse_unreleased(connection)
-            # Alembic begins a transaction for each migration only outside of another one.
-            connection.rollback()
-            command.upgrade(config(connection), "head")
-            connection.commit()
-            return head()
-    finally:
-        engine.dispose()
-
-
-def make_patient_engine(url: str) -> sqlalchemy.Engine:
-    """Create an engine for migrations.
-
-    Its timeouts are set on the connection: those of a transaction would end with the first
-    migration.
-    """
-    return make_engine(
-        url, statement_timeout_ms=STATEMENT_TIMEOUT_MS, lock_timeout_ms=LOCK_TIMEOUT_MS
-    )
-
-
-def sql() -> None:
-    """Print the SQL of every migration, for review before a run."""
-    command.upgrade(config(None), "head", sql=True)
-
-
-def head() -> str:
-    """Return the newest revision in the code.
+def upgrade(
+    url: str,
+    *,
+    to: str | None = None,
+    chain: RevisionChain = SHIPPED,
+    patience_s: float = PATIENCE_S,
+    say: Say | None = None,
+) -> str:
+    """Upgrade a database to a revision (default: the newest), and return that revision.
 
     Raises
     ------
     MigrationError
-        If there is not exactly one: two branches were merged without a merge revision.
+        If it cannot be done. Finished revisions and steps persist; another run continues.
     """
-    heads = ScriptDirectory.from_config(config(None)).get_heads()
-    if len(heads) != 1:
-        raise MigrationError(f"expected one migration head, found {len(heads)}: {heads}")
-    return heads[0]
+    with _running(url, patience_s, say) as execution:
+        for script in _after(chain, execution.connection, to):
+            execution.say(f"{script.revision}: {script.doc}")
+            _run(execution, chain, f"revision {script.revision}", up_to=script.revision)
+        for index in invalid_indexes(execution.connection):
+            execution.say(remedy(index))
+        return to or chain.head
 
 
-@cache
-def _known() -> frozenset[str]:
-    """Return every revision in the code."""
-    scripts = ScriptDirectory.from_config(config(None))
-    return frozenset(script.revision for script in scripts.walk_revisions())
+def downgrade(
+    url: str,
+    to: str,
+    *,
+    chain: RevisionChain = SHIPPED,
+    patience_s: float = PATIENCE_S,
+    say: Say | None = None,
+) -> str:
+    """Revert the revisions after one; the caller has read what is lost (:func:`losses_of`)."""
+    with _running(url, patience_s, say) as execution:
+        for script in chain.back_to(current(execution.connection), to):
+            execution.say(f"{script.revision} is reverted: {script.doc}")
+            down_to = script.down_revision or BASE
+            assert isinstance(down_to, str), "the chain has no branches"
+            _run(execution, chain, f"revision {script.revision}", down_to=down_to)
+        return to
+
+
+def losses_of(url: str, to: str, *, chain: RevisionChain = SHIPPED) -> list[str]:
+    """Return a line for each revision that a downgrade would revert: what is lost with it."""
+    with explained(), connected(url) as connection:
+        reverted = chain.back_to(current(connection), to)
+        return [f"{script.revision}: {losses(script)}" for script in reverted]
+
+
+def plan(url: str, *, to: str | None = None, chain: RevisionChain = SHIPPED) -> str:
+    """Return the SQL that :func:`upgrade` would run on a database."""
+    with explained(), connected(url) as connection:
+        pending = _after(chain, connection, to)
+        if not pending:
+            return f"-- nothing is pending: the database is at {current(connection)}\n"
+        return _written(chain, Definitions(connection, is_plan=True), current(connection), to)
+
+
+def sql(*, chain: RevisionChain = SHIPPED) -> None:
+    """Print the SQL of every migration, for review before a run."""
+    print(_written(chain, Definitions(None, is_plan=True), None, None), end="")
+
+
+def head() -> str:
+    """Return the newest revision in the code."""
+    return SHIPPED.head
 
 
 def current(connection: Connection) -> str | None:
@@ -111,7 +139,7 @@ def is_older(connection: Connection) -> bool:
     revision = current(connection)
     if revision is None:
         return True
-    return revision in _known() and revision != head()
+    return SHIPPED.has(revision) and revision != head()
 
 
 def refuse_unreleased(connection: Connection) -> None:
@@ -174,40 +202,132 @@ def _unready(engine: sqlalchemy.Engine) -> str | None:
     return None
 
 
+def status(url: str, *, chain: RevisionChain = SHIPPED) -> Status:
+    """Return the revision of a database, what is pending, and what differs from the models."""
+    with explained(), connected(url, is_autocommit=False) as connection:
+        refuse_unreleased(connection)
+        return read_status(connection, current(connection), chain)
+
+
 def drift(url: str) -> list[str]:
-    """Return the differences between a migrated database and the models."""
-    engine = make_engine(url)
-    try:
-        with engine.connect() as connection:
-            return catalog.differences(connection)
-    finally:
-        engine.dispose()
+    """Return the differences between a database and the models."""
+    with connected(url, is_autocommit=False) as connection:
+        return catalog.differences(connection)
 
 
 def config(connection: Connection | None) -> Config:
     """Return Alembic's configuration, for an open connection."""
-    config = Config()
-    config.set_main_option("script_location", "db:migrations")
-    config.attributes["connection"] = connection
-    return config
+    return SHIPPED.config(connection=connection)
 
 
 @contextmanager
-def _alone(engine: sqlalchemy.Engine) -> Iterator[None]:
-    """Hold the migration lock.
+def connected(url: str, *, is_autocommit: bool = True) -> Iterator[Connection]:
+    """Yield a connection for reading the catalog; whatever it changes is rolled back."""
+    engine = make_engine(url)
+    level = {"isolation_level": "AUTOCOMMIT"} if is_autocommit else {}
+    try:
+        with engine.connect().execution_options(**level) as connection:
+            yield connection
+    finally:
+        engine.dispose()
 
-    It is polled: a session that *waits* for an advisory lock holds a snapshot, and a ``CREATE INDEX
-    CONCURRENTLY`` in the running migration would wait for that.
+
+@contextmanager
+def _running(url: str, patience_s: float, say: Say | None) -> Iterator[Running]:
+    """Hold the migration lock, and yield what runs the steps."""
+    engine = None
+    try:
+        with explained():
+            engine = make_engine(url)
+            with engine.connect() as connection:
+                execution = Running(connection, patience_s=patience_s, say=say)
+                _lock(connection, execution.say)
+                yield execution
+    finally:
+        # Closing the connection releases the lock.
+        if engine is not None:
+            engine.dispose()
+
+
+def _lock(connection: Connection, say: Say) -> None:
+    """Take the migration lock on the connection that migrates.
+
+    The server keeps the lock until it notices that the connection is closed, which is after the end
+    of a statement that it is running. So the successor of a process that was killed during a long
+    step starts when the step has ended, and finds its result.
+
+    The lock is polled: a session that *waits* for an advisory lock holds a snapshot, and a ``CREATE
+    INDEX CONCURRENTLY`` in the running migration would wait for that.
     """
-    with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
-        deadline = time.monotonic() + LOCK_WAIT_S
-        while not connection.execute(
-            text("SELECT pg_try_advisory_lock(:key)"), {"key": MIGRATION_LOCK}
-        ).scalar_one():
-            if time.monotonic() > deadline:
-                raise MigrationError("another process has been migrating for too long")
-            time.sleep(LOCK_POLL_S)
+    began_at = time.monotonic()
+    taken = sqlalchemy.select(sqlalchemy.func.pg_try_advisory_lock(MIGRATION_LOCK))
+    said = False
+    while not connection.scalar(taken):
+        holder = connection.scalar(LOCK_HOLDER)
+        # A transaction that stays open would hold back the other process.
+        connection.rollback()
+        if time.monotonic() - began_at > LOCK_WAIT_S:
+            raise MigrationError(
+                f"another migration, process {holder} of the server, has run for more than"
+                f" {LOCK_WAIT_S:.0f} s: run clamor migrate again when it has ended"
+            )
+        if not said:
+            say(f"waits for another migration, process {holder} of the server")
+            said = True
+        time.sleep(LOCK_POLL_S)
+    connection.commit()
+
+
+def _after(chain: RevisionChain, connection: Connection, to: str | None) -> list[Script]:
+    """Return the revisions that a database lacks."""
+    refuse_unreleased(connection)
+    revision = current(connection)
+    if revision is not None and not chain.has(revision):
+        raise MigrationError(
+            f"the database is at revision {revision}, which this release does not have: a later"
+            " release has migrated it. Use that release, or the one before it"
+        )
+    return chain.after(revision, to)
+
+
+def _run(execution: Running, chain: RevisionChain, what: str, **target: str) -> None:
+    """Run one revision; try again while a lock is not free.
+
+    Without steps it is one transaction, with its row in ``alembic_version``.
+    """
+
+    def run() -> None:
+        config = chain.config(connection=execution.connection, execution=execution)
+        # Alembic commits only a transaction that it has begun.
+        execution.connection.rollback()
         try:
-            yield
-        finally:
-            connection.execute(text("SELECT pg_advisory_unlock(:key)"), {"key": MIGRATION_LOCK})
+            chain.run(config, **target)
+            execution.connection.commit()
+        except BaseException:
+            if not execution.connection.invalidated:
+                execution.connection.rollback()
+            raise
+
+    execution.patiently(what, run)
+
+
+def _written(
+    chain: RevisionChain, definitions: Definitions, revision: str | None, to: str | None
+) -> str:
+    buffer = io.StringIO()
+
+    def write(line: str) -> None:
+        buffer.write(f"{line}\n\n")
+
+    up_to = to or chain.head
+    tries = ", ".join(str(each) for each in LOCK_TIMEOUTS_MS)
+    write(
+        f"-- From {revision or 'an empty database'} to {up_to}. While a lock is not free,"
+        f" transactions are tried again\n-- with a lock timeout of {tries} ms, with pauses, for as"
+        " long as --patience says."
+    )
+    for statement in timeouts(LOCK_TIMEOUTS_MS[0], STATEMENT_TIMEOUT_MS):
+        write(f"{statement};")
+    config = chain.config(buffer, execution=Writing(write, definitions))
+    chain.run(config, up_to=up_to, as_sql=True, starting_rev=revision)
+    return EMPTY_TRANSACTION.sub(r"\1", buffer.getvalue())

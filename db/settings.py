@@ -29,6 +29,8 @@ HOME_VARIABLE = "CLAMOR_HOME"
 ROOT_HOME = Path("/var/lib/clamor")
 #: Names the weights of the backbone. ``off`` means none; the mark precedes the hash of a file.
 BACKBONE_VARIABLE, BACKBONE_OFF, BACKBONE_MARK = "CLAMOR_BACKBONE_URL", "off", "#sha256="
+#: Name the database, and the same database for migrations.
+DATABASE_VARIABLE, MIGRATION_VARIABLE = "DATABASE_URL", "CLAMOR_MIGRATION_URL"
 
 
 class SettingsError(Exception):
@@ -137,7 +139,10 @@ class Settings:
     # -- Services --
 
     #: Postgres 15 or newer, as a libpq URL: ``postgresql://user:password@host/name``.
-    database_url: str = _setting("DATABASE_URL")
+    database_url: str = _setting(DATABASE_VARIABLE)
+    #: The database as the role that owns the tables, for ``clamor migrate`` alone: a direct
+    #: connection, not through PgBouncer. Without it ``DATABASE_URL`` is used.
+    migration_url: str = _setting(MIGRATION_VARIABLE, "", secret=True)
     #: RabbitMQ 3.10 or newer: ``amqp://user:password@host/vhost``.
     amqp_url: str = _setting("AMQP_URL")
     #: The store of recordings and their products: ``file:///folder``, or ``s3://bucket/prefix``
@@ -284,6 +289,20 @@ def backbone_url(environment: Mapping[str, str] = os.environ) -> str:
     """
     text = environment.get(BACKBONE_VARIABLE, "").strip()
     return _parsed(BACKBONE_VARIABLE, text, _backbone_url) if text else ""
+
+
+def migration_url(environment: Mapping[str, str] = os.environ) -> str:
+    """Read this setting alone, as a migration needs neither a broker nor a blob store.
+
+    Raises
+    ------
+    SettingsError
+        If there is no database.
+    """
+    for variable in (MIGRATION_VARIABLE, DATABASE_VARIABLE):
+        if url := environment.get(variable, "").strip():
+            return url
+    raise SettingsError(f"{DATABASE_VARIABLE} is not set; see docs/settings.md")
 
 
 def _parsed(variable: str, text: str, parse: Callable[[str], Value]) -> Value:

@@ -22,6 +22,9 @@ down_revision = ${repr(down_revision)}
 branch_labels = ${repr(branch_labels)}
 depends_on = ${repr(depends_on)}
 
+#: What a downgrade loses, for the consent to ``clamor migrate --down``.
+LOSES = ""
+
 
 def upgrade() -> None:
     ${upgrades if upgrades else "pass"}

@@ -104,7 +104,7 @@ def _end(signum: int, _frame: object) -> NoReturn:
 def _is_for_user(error: Exception) -> bool:
     """Return True if the message of an error names a remedy, so that no traceback is needed."""
     # Imported only now, because they load the database library.
-    from db.migrate import MigrationError
+    from db.migration.errors import MigrationError
     from db.settings import SettingsError
     from services.client import ApiError
     from services.http.errors import UserError

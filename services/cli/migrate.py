@@ -3,51 +3,143 @@
 from __future__ import annotations
 
 import argparse
+import json
 import sys
 import tempfile
 from pathlib import Path
+from typing import Any
 
 from services.cli import options
+
+#: Exit code of a migration that failed, and of a check that found a difference.
+FAILED = 1
 
 
 def add_parser(commands: options.Commands) -> None:
     """Add the command."""
     parser = commands.add_parser("migrate", help="migrate the database to the newest schema")
     instead = parser.add_mutually_exclusive_group()
-    instead.add_argument("--sql", action="store_true", help="print the SQL without running it")
+    instead.add_argument(
+        "--down",
+        metavar="REVISION",
+        help="revert the revisions after one (or after base, all), and print what is lost with"
+        " them; needs --lose-data",
+    )
+    instead.add_argument(
+        "--status",
+        action="store_true",
+        help="print the revision, what is pending, invalid indexes and differences from the models",
+    )
+    instead.add_argument(
+        "--plan", action="store_true", help="print the SQL that would run on the database"
+    )
+    instead.add_argument(
+        "--sql", action="store_true", help="print the SQL from an empty database to the newest"
+    )
     instead.add_argument(
         "--check",
         action="store_true",
-        help="check on an embedded database: one head, and the schema of the models",
+        help="exit with 1 if the database lacks a revision or differs from the models; without"
+        " DATABASE_URL, check the migrations on an embedded database",
+    )
+    parser.add_argument("--to", metavar="REVISION", help="stop at a revision; also with --plan")
+    parser.add_argument(
+        "--lose-data", action="store_true", help="consent to the losses that --down prints"
+    )
+    parser.add_argument("--json", action="store_true", help="print --status as JSON")
+    parser.add_argument(
+        "--patience",
+        type=_seconds,
+        metavar="SECONDS",
+        help="how long a step tries to get its lock (default: 300)",
     )
     parser.set_defaults(run=run)
 
 
 def run(args: argparse.Namespace) -> int:
-    """Migrate the database; return 1 if the check finds a difference."""
-    from db import migrate
-    from db.settings import from_environment
+    """Migrate the database; return 1 if that fails, or if the check finds a difference."""
+    from db.migration.errors import MigrationError
+    from db.settings import SettingsError
 
+    try:
+        return _run(args)
+    except (MigrationError, SettingsError) as error:
+        print(f"clamor: {error}", file=sys.stderr)
+        return FAILED
+
+
+def _run(args: argparse.Namespace) -> int:
+    from db import migrate
+    from db.migration.errors import MigrationError
+    from db.settings import migration_url
+
+    if (args.json and not args.status) or (args.lose_data and not args.down):
+        raise MigrationError("--json and --lose-data belong to --status and --down")
     if args.sql:
         migrate.sql()
-        return 0
-    if args.check:
+    elif args.plan:
+        print(migrate.plan(migration_url(), to=args.to), end="")
+    elif args.status:
+        status = migrate.status(migration_url())
+        print(json.dumps(status.json(), indent=2) if args.json else "\n".join(status.lines()))
+    elif args.check:
         return _check()
-    print(f"at revision {migrate.upgrade(from_environment().database_url)}")
+    elif args.down:
+        return _down(args)
+    else:
+        print(f"at revision {migrate.upgrade(migration_url(), to=args.to, **_how(args))}")
+    return 0
+
+
+def _down(args: argparse.Namespace) -> int:
+    from db import migrate
+    from db.migration.errors import MigrationError
+    from db.settings import migration_url
+
+    url = migration_url()
+    losses = migrate.losses_of(url, args.down)
+    for line in losses:
+        print(f"lost with {line}", file=sys.stderr)
+    if losses and not args.lose_data:
+        raise MigrationError("nothing was reverted: add --lose-data to consent to these losses")
+    print(f"at revision {migrate.downgrade(url, args.down, **_how(args))}")
     return 0
 
 
 def _check() -> int:
+    """Check the database of the environment, or the migrations themselves."""
     from db import migrate
+    from db.settings import SettingsError, migration_url
     from services.processes import standalone
 
-    with (
-        tempfile.TemporaryDirectory(prefix="clamor-check-") as folder,
-        standalone.postgres(Path(folder)) as url,
-    ):
-        revision = migrate.upgrade(url)
-        differences = migrate.drift(url)
-    for difference in differences:
-        print(difference, file=sys.stderr)
-    print(f"one head, {revision}; {len(differences) or 'no'} differences from the models")
-    return 1 if differences else 0
+    try:
+        url = migration_url()
+    except SettingsError:
+        with (
+            tempfile.TemporaryDirectory(prefix="clamor-check-") as folder,
+            standalone.postgres(Path(folder)) as embedded_url,
+        ):
+            migrate.upgrade(embedded_url)
+            status = migrate.status(embedded_url)
+    else:
+        status = migrate.status(url)
+    problems = status.problems()
+    for problem in problems:
+        print(problem, file=sys.stderr)
+    n = len(problems)
+    print(f"at revision {status.revision}; {n or 'no'} problem{'' if n == 1 else 's'}")
+    return FAILED if problems else 0
+
+
+def _how(args: argparse.Namespace) -> dict[str, Any]:
+    how: dict[str, Any] = {"say": lambda line: print(line, file=sys.stderr, flush=True)}
+    if args.patience is not None:
+        how["patience_s"] = args.patience
+    return how
+
+
+def _seconds(text: str) -> float:
+    value = float(text)
+    if not 0 <= value < float("inf"):
+        raise argparse.ArgumentTypeError("must be a number of at least 0")
+    return value

@@ -46,6 +46,7 @@ def upgrade() -> None:
 
 
 def downgrade() -> None:
+    """Everything."""
     op.execute(
         """
         DROP TABLE

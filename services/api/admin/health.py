@@ -11,6 +11,7 @@ import msgspec
 from actors.messaging import queues
 from db import migrate
 from db.blobs.errors import StorageFull
+from db.migration.errors import MigrationError
 from services.http.cached_probe import CachedProbe
 from services.http.deps import Deps
 from services.http.operations import operation
@@ -80,7 +81,7 @@ def _check(name: str, check: Callable[[], None]) -> CachedProbe[str]:
     def outcome() -> str:
         try:
             check()
-        except (migrate.MigrationError, StorageFull) as error:
+        except (MigrationError, StorageFull) as error:
             return str(error)
         return "ok"
 

@@ -9,12 +9,13 @@ from pathlib import Path
 import pytest
 import sqlalchemy
 from alembic import command
-from alembic.config import Config
 from sqlalchemy import Connection, select, text
 
 from db import migrate
 from db.blobs.blob_store import Blobs
 from db.ids import new_id
+from db.migration.chain import VERSIONS, RevisionChain
+from db.migration.errors import MigrationError
 from db.store import Store, make_engine
 from db.tables.retention import Installation
 from db.tables.sessions import AudioSession, Turn
@@ -120,21 +121,12 @@ def upgrade() -> None:
 
 
 def test_a_migration_may_leave_its_transaction(
-    database_url: str, connection: Connection, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    database_url: str, connection: Connection, tmp_path: Path
 ) -> None:
     """Indexes are built concurrently, which cannot run inside a transaction."""
     (tmp_path / "b999_planted.py").write_text(PLANTED.format(head=migrate.head()))
-    versions = Path(migrate.__file__).parent / "migrations" / "versions"
-    original = migrate.config
-
-    def config(connection: Connection | None) -> Config:
-        made = original(connection)
-        made.set_main_option("path_separator", "os")
-        made.set_main_option("version_locations", f"{versions}:{tmp_path}")
-        return made
-
-    monkeypatch.setattr(migrate, "config", config)
-    assert migrate.upgrade(database_url) == "b999"
+    chain = RevisionChain((VERSIONS, tmp_path))
+    assert migrate.upgrade(database_url, chain=chain) == "b999"
     assert migrate.drift(database_url) == [
         "column users.age is not in the models",
         "index ix_users_age is not in the models",
@@ -153,7 +145,7 @@ def test_a_database_from_before_the_first_release_is_refused(
         with pytest.raises(migrate.UnreleasedSchema) as caught:
             refused(database_url)
         assert str(caught.value) == sentence
-    with pytest.raises(migrate.MigrationError):
+    with pytest.raises(MigrationError):
         migrate.require(connection)
 
 

@@ -12,7 +12,7 @@ import psycopg.errors
 import pytest
 import sqlalchemy.exc
 from sqlalchemy import (
-    Engine,
+    Connection,
     Integer,
     bindparam,
     false,
@@ -24,30 +24,30 @@ from sqlalchemy import (
 )
 
 import db as store_package
-from db import migrate
 from db import store as session
+from db.migration.execution import LOCK_TIMEOUTS_MS, STATEMENT_TIMEOUT_MS, Running
 from db.store import CompiledQuery, Store
 from tests.support.cluster import eventually
 
 pytestmark = pytest.mark.integration
 
 
-def timeouts(engine: Engine) -> dict[str, int]:
+def timeouts(connection: Connection) -> dict[str, int]:
     names = ("statement_timeout", "lock_timeout", "idle_in_transaction_session_timeout")
-    with engine.connect() as connection:
-        rows = connection.execute(
-            text("SELECT name, setting::int FROM pg_settings WHERE name = ANY(:names)"),
-            {"names": list(names)},
-        )
-        return {name: setting for name, setting in rows}  # noqa: C416
+    rows = connection.execute(
+        text("SELECT name, setting::int FROM pg_settings WHERE name = ANY(:names)"),
+        {"names": list(names)},
+    )
+    return {name: setting for name, setting in rows}  # noqa: C416
 
 
 def test_a_statement_of_the_store_gives_way(store: Store) -> None:
-    assert timeouts(store.engine) == {
-        "statement_timeout": session.STATEMENT_TIMEOUT_MS,
-        "lock_timeout": session.LOCK_TIMEOUT_MS,
-        "idle_in_transaction_session_timeout": 60_000,
-    }
+    with store.engine.connect() as connection:
+        assert timeouts(connection) == {
+            "statement_timeout": session.STATEMENT_TIMEOUT_MS,
+            "lock_timeout": session.LOCK_TIMEOUT_MS,
+            "idle_in_transaction_session_timeout": 60_000,
+        }
 
 
 def test_a_stuck_statement_is_ended(database_url: str) -> None:
@@ -61,12 +61,20 @@ def test_a_stuck_statement_is_ended(database_url: str) -> None:
     assert isinstance(failure.value.orig, psycopg.errors.QueryCanceled)
 
 
-def test_migrations_are_patient_but_not_for_ever(database_url: str) -> None:
-    engine = migrate.make_patient_engine(database_url)
-    found = timeouts(engine)
+def test_brief_steps_of_migrations_give_way_and_long_ones_do_not(database_url: str) -> None:
+    engine = session.make_engine(database_url)
+    with engine.connect() as connection:
+        running = Running(connection)
+        brief = timeouts(connection)
+        connection.rollback()
+        with running.timeouts(0, 0):
+            long = timeouts(connection)
+            connection.rollback()
+        assert timeouts(connection) == brief
     engine.dispose()
-    assert found["statement_timeout"] == migrate.STATEMENT_TIMEOUT_MS
-    assert found["lock_timeout"] == migrate.LOCK_TIMEOUT_MS
+    assert brief["lock_timeout"] == LOCK_TIMEOUTS_MS[0]
+    assert brief["statement_timeout"] == STATEMENT_TIMEOUT_MS
+    assert (long["lock_timeout"], long["statement_timeout"]) == (0, 0)
 
 
 def test_engines_are_made_in_one_place() -> None:

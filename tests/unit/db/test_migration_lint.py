@@ -7,14 +7,15 @@ import sys
 from pathlib import Path
 
 import pytest
-from alembic import command
 
 from db import migrate
+from db.migration.chain import VERSIONS, RevisionChain
 
 ROOT = Path(__file__).resolve().parents[3]
 SQUAWK = Path(sys.executable).with_name("squawk")
 REVISION = """
 from alembic import op
+from db.migration import steps
 
 revision = "b999"
 down_revision = {head!r}
@@ -48,6 +49,13 @@ UNSAFE = {
     ],
 }
 SAFE = {
+    "each step": """steps.add_column("users", "age integer")
+    steps.backfill("users", "age = 1", "age IS NULL")
+    steps.set_not_null("users", "age")
+    steps.add_check("ck_users_age", "users", "age > 0")
+    steps.add_foreign_key("fk_users_age", "users", "age", "other")
+    steps.create_index("ix_users_age", "users", "age")
+    steps.drop_index("ix_users_age")""",
     "a new column": """op.execute("ALTER TABLE users ADD COLUMN age integer")""",
     "a check": """op.execute(
         "ALTER TABLE users ADD CONSTRAINT ck_users_name CHECK (name <> '') NOT VALID"
@@ -86,10 +94,7 @@ def lint(folder: Path, sql: str) -> list[str]:
 def sql_with(folder: Path, body: str, capsys: pytest.CaptureFixture[str]) -> str:
     """Return the SQL of the migrations and of one more revision."""
     (folder / "b999_planted.py").write_text(REVISION.format(head=migrate.head(), body=body))
-    config = migrate.config(None)
-    config.set_main_option("path_separator", "os")
-    config.set_main_option("version_locations", f"{ROOT / 'db/migrations/versions'}:{folder}")
-    command.upgrade(config, "b999", sql=True)
+    migrate.sql(chain=RevisionChain((VERSIONS, folder)))
     printed = capsys.readouterr().out
     assert f"Running upgrade {migrate.head()} -> b999" in printed
     return printed

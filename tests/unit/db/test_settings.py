@@ -15,6 +15,7 @@ from db.settings import (
     backbone_url,
     from_environment,
     home_folder,
+    migration_url,
 )
 
 GIVEN = {
@@ -41,6 +42,16 @@ def test_a_wrong_one_is_named_and_not_repeated(text: str) -> None:
     with pytest.raises(SettingsError, match=r"^CLAMOR_LEASE_S cannot be read: ") as caught:
         from_environment(GIVEN | {"CLAMOR_LEASE_S": text})
     assert text not in str(caught.value)
+
+
+def test_the_url_of_migrations_needs_no_other_setting() -> None:
+    owner = "postgresql://owner:secret@db/clamor"
+    assert migration_url({"DATABASE_URL": " postgresql://db/clamor "}) == "postgresql://db/clamor"
+    both = {"DATABASE_URL": "postgresql://db/clamor", "CLAMOR_MIGRATION_URL": owner}
+    assert migration_url(both) == owner
+    with pytest.raises(SettingsError, match=r"^DATABASE_URL is not set"):
+        migration_url({})
+    assert "secret" not in repr(from_environment(GIVEN | {"CLAMOR_MIGRATION_URL": owner}))
 
 
 def test_secrets_are_not_shown() -> None:

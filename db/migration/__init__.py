@@ -1,0 +1,1 @@
+"""The machinery of migrations. The revisions are in ``db/migrations``; start at ``db.migrate``."""
