@@ -39,18 +39,12 @@ _Parse: TypeAlias = Callable[[bytes, int], Frame | None]
 #: Bytes that begin a frame. A lookahead, since one may begin at the second byte of another match.
 _SYNC = re.compile(rb"(?=\xff[\xe0-\xff]|\x0b\x77|\x56[\xe0-\xff])")
 
-#: Bit rates in kbit/s by index 1 to 14, of MPEG-1 and of MPEG-2, by layer.
+#: Bit rates in kbit/s by index 1 to 14, of MPEG-1 by layer, and of MPEG-2 for both.
 _MPEG_1_KBIT = {
-    1: range(32, 449, 32),
     2: (32, 48, 56, 64, 80, 96, 112, 128, 160, 192, 224, 256, 320, 384),
     3: (32, 40, 48, 56, 64, 80, 96, 112, 128, 160, 192, 224, 256, 320),
 }
-_LOW_KBIT = (8, 16, 24, 32, 40, 48, 56, 64, 80, 96, 112, 128, 144, 160)
-_MPEG_2_KBIT = {
-    1: (32, 48, 56, 64, 80, 96, 112, 128, 144, 160, 176, 192, 224, 256),
-    2: _LOW_KBIT,
-    3: _LOW_KBIT,
-}
+_MPEG_2_KBIT = (8, 16, 24, 32, 40, 48, 56, 64, 80, 96, 112, 128, 144, 160)
 _MPEG_RATES_HZ = (44_100, 48_000, 32_000)
 _AC3_KBIT = (
     32, 40, 48, 56, 64, 80, 96, 112, 128, 160, 192, 224, 256, 320, 384, 448, 512, 576, 640,
@@ -98,20 +92,25 @@ def _is_chain(head: bytes, at: int, name: str, parse: _Parse, *, is_whole: bool)
 
 
 def mpeg(data: bytes, at: int) -> Frame | None:
-    """Parse a header of MPEG-1, MPEG-2 or MPEG-2.5 audio, layer I, II or III (ISO 11172-3)."""
+    """Parse a header of MPEG audio: layer II or III of MPEG-1 and MPEG-2, or layer III of MPEG-2.5.
+
+    Layer I (ISO 11172-3) is left out. Nothing records it, and one in twenty programs and
+    uncompressed pictures has three of its headers, FF FE or FF FF, at the right distance.
+    """
     if at + 4 > len(data) or data[at] != 0xFF or data[at + 1] & 0xE0 != 0xE0:
         return None
     version, layer = data[at + 1] >> 3 & 3, 4 - (data[at + 1] >> 1 & 3)
     rate, kbit = data[at + 2] >> 2 & 3, data[at + 2] >> 4
-    if version == 1 or layer == 4 or kbit in (0, 15) or rate == 3:
+    # MPEG-2.5 (version 0) has no layer II.
+    if version == 1 or layer not in _MPEG_1_KBIT or (version, layer) == (0, 2):
+        return None
+    if kbit in (0, 15) or rate == 3:
         return None
     is_mpeg_1 = version == 3
     rate_hz = _MPEG_RATES_HZ[rate] // (1 if is_mpeg_1 else 2 if version == 2 else 4)
-    bit_s = (_MPEG_1_KBIT if is_mpeg_1 else _MPEG_2_KBIT)[layer][kbit - 1] * 1_000
+    bit_s = (_MPEG_1_KBIT[layer] if is_mpeg_1 else _MPEG_2_KBIT)[kbit - 1] * 1_000
     padding = data[at + 2] >> 1 & 1
     kind = version << 4 | layer << 2 | rate
-    if layer == 1:
-        return Frame((12 * bit_s // rate_hz + padding) * 4, kind)
     slots = 144 if is_mpeg_1 or layer == 2 else 72
     return Frame(slots * bit_s // rate_hz + padding, kind)
 

@@ -91,6 +91,19 @@ def test_texts_pictures_and_archives_are_no_recording(content: bytes) -> None:
     assert found(content) is None
 
 
+@pytest.mark.parametrize(
+    "pixel",
+    [
+        bytes.fromhex(each)
+        for each in ("ffff4949", "ffe4e4e4", "ffe5e5e5", "ffff2408", "ffffa906", "fffe4949")
+    ],
+)
+def test_rows_of_a_picture_are_no_frames(pixel: bytes) -> None:
+    """These pixels look like headers of layer I, or of a layer II that MPEG-2.5 does not have."""
+    for header in (b"BM" + bytes(52), b"", bytes(1)):
+        assert found(header + pixel * (formats.HEAD_BYTES // 4)) is None
+
+
 @pytest.mark.parametrize("n_bytes", [0, 1, 417, 5_000, 60_000])
 @pytest.mark.parametrize("is_random", [True, False])
 def test_a_stream_is_found_behind_other_bytes(n_bytes: int, is_random: bool) -> None:
