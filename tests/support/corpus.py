@@ -74,7 +74,14 @@ _EXACT = (
     ("wv", "wavpack", 44_100, "wavpack"),
     ("tta", "tta", 44_100, "tta"),
     ("ogg", "flac", 44_100, "ogg"),
+    ("ogg", "flac", 16_000, "ogg"),
     ("caf", "pcm_s16be", 16_000, "caf"),
+    # FFmpeg declares whole packets in CAF, and extensible formats in Wave64.
+    ("caf", "alac", 48_000, "caf"),
+    ("caf", "flac", 48_000, "caf"),
+    ("w64", "pcm_f32le", 48_000, "w64"),
+    ("w64", "pcm_f64le", 48_000, "w64"),
+    ("w64", "pcm_s24le", 48_000, "w64"),
 )
 
 #: Of FFmpeg, lossy: kind, codec, rate, container, and how much later its sound may be. LAME lowers
@@ -109,6 +116,8 @@ _LOSSY = (
     ("avi", "libmp3lame", 44_100, "avi", 0.03),
     ("asf", "wmav2", 44_100, "asf", 0.06),
     ("flv", "aac", 44_100, "flv", 0.03),
+    ("ogg", "libopus", 48_000, "ogg", 0.01),
+    ("w64", "adpcm_ms", 16_000, "w64", 0.01),
     ("wav", "adpcm_ms", 16_000, "wav", 0.01),
     ("wav", "adpcm_ima_wav", 16_000, "wav", 0.01),
     ("wav", "pcm_mulaw", 8_000, "wav", 0.002),

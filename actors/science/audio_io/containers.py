@@ -34,8 +34,6 @@ class Container:
     demuxer
         The FFmpeg demuxer for it. It is always set, never probed: with probing, a text file could
         pass as a playlist that points elsewhere.
-    codec
-        The codec according to the first bytes; empty if unknown.
     start
         The position in the file where the decoder begins: after tags and other bytes.
     held_share
@@ -51,7 +49,6 @@ class Container:
 
     name: str
     demuxer: str
-    codec: str = ""
     start: int = 0
     held_share: float | None = None
     promised_frames: int | None = None
@@ -146,8 +143,6 @@ def recognise(file: BinaryIO) -> Container:
             audiomoth_start=audio.audiomoth_start,
             duration_s=audio.duration_s,
         )
-    if name == "ogg":
-        return Container(name, demuxer, _ogg_codec(head), start)
     first = frames.find(head, is_whole=len(head) < formats.HEAD_BYTES)
     if name not in frames.NAMES or first is None:
         return Container(name, demuxer, start=start)
@@ -180,11 +175,3 @@ def _mp3_frames(frame: bytes) -> int | None:
             count: int = struct.unpack_from(">I", frame, found + at)[0]
             return count * frames.mpeg_samples(frame) or None
     return None
-
-
-def _ogg_codec(head: bytes) -> str:
-    if len(head) < 28:
-        return ""
-    packet = head[27 + head[26] :]
-    marks = {b"\x01vorbis": "vorbis", b"OpusHead": "opus", b"\x7fFLAC": "flac", b"Speex": "speex"}
-    return next((name for mark, name in marks.items() if packet.startswith(mark)), "")

@@ -18,7 +18,7 @@ from av.packet import Packet
 from av.stream import Disposition
 from numpy.typing import NDArray
 
-from actors.science.audio_io import codec_names, flac
+from actors.science.audio_io import codec_names, flac, ogg
 from actors.science.audio_io.containers import Container
 from actors.science.audio_io.holes import Holes
 from actors.science.audio_io.layout import Layout, LayoutConverter
@@ -41,6 +41,7 @@ _KNOW_LENGTH = frozenset(
         "webm",
         "matroska",
         "flv",
+        "w64",
         "flac",
         "aiff",
         "caf",
@@ -146,6 +147,7 @@ class AvBackend:
             if container.name == "flac"
             else 0
         )
+        self._is_ogg = container.name == "ogg"
         self._skips_errors = container.name in _SELF_SYNCHRONISING
         self._frames = self._decoded()
         try:
@@ -251,6 +253,7 @@ class AvBackend:
             except Exception as error:
                 self._source.reraise()
                 if not self._skips_errors:
+                    self._promise_rest(packet)
                     raise BrokenAudio from error
                 self._failure = error
                 continue
@@ -260,15 +263,30 @@ class AvBackend:
         if self._failure is not None and not has_decoded:
             raise BrokenAudio from self._failure
 
+    def _promise_rest(self, packet: Packet[AudioStream] | None) -> None:
+        """Estimate the length of a file that cannot be decoded beyond a packet, if it has none."""
+        if not self._n_frames or self.promised:
+            return
+        stream = self._stream
+        if stream.duration and stream.time_base:
+            self.promised = round(stream.duration * stream.time_base * self.format.rate_hz)
+        elif packet is not None and packet.pos:
+            self.promised = self._n_frames * self._source.n_bytes // packet.pos
+
     def _packets(self) -> Iterator[Packet[AudioStream]]:
+        packet = None
+        packets = self._container.demux(self._stream)
+        if self._is_ogg:
+            packets = ogg.with_page_times(packets, self._source)
         try:
-            for packet in self._container.demux(self._stream):
+            for packet in packets:
                 if self._n_flac_block:
                     # FFmpeg loses the times after a damaged frame.
                     packet.pts = flac.position(bytes(packet), n_block=self._n_flac_block)
                 yield packet
         except Exception as error:
             self._source.reraise()
+            self._promise_rest(packet)
             raise BrokenAudio from error
         self._source.reraise()
 
