@@ -24,6 +24,7 @@ from tests.support.shapes import (
     changed,
     cut,
     id3,
+    inserted,
 )
 
 #: Of libsndfile: kind, subtype, rate, container.
@@ -277,6 +278,24 @@ def _of_wrong_sizes() -> Iterator[Shape]:
     )
 
 
+def _of_unpadded_chunks() -> Iterator[Shape]:
+    """WAVE files with chunks of odd lengths that are not padded, before the format or the audio."""
+    note = b"note" + struct.pack("<I", 3) + b"abc"
+    for at in (12, 36):
+        for size in (None, 0, 0xFFFF_FFFF):
+            make = _wav()
+            if size is not None:
+                make = partial(changed, make, (b"data", 4, struct.pack("<I", size)))
+            make = partial(at_both_ends, partial(inserted, make, at, note), b"", GUANO)
+            yield Shape(f"wav-unpadded-{at}-{size}", make, "wav", 16_000)
+        # Two of them, and 24 bits of two channels.
+        make = partial(by_libsndfile, "WAV", "PCM_24", 48_000, n_channels=2)
+        make = partial(inserted, partial(inserted, make, at, note), 12, note)
+        yield Shape(f"wav-unpadded-{at}-twice", make, "wav", 48_000, 2)
+        make = partial(cut, partial(inserted, _wav(), at, note), 0, 44 + 11 + 2 * 16_000 * 2)
+        yield Shape(f"wav-unpadded-{at}-cut", make, "wav", 16_000, lasts_s=2.0, missing_s=1.0)
+
+
 def _of_beginnings() -> Iterator[Shape]:
     """Streams that do not begin with a frame."""
     junk = np.random.default_rng(5).bytes(5_000)
@@ -349,6 +368,7 @@ SHAPES = (
     *_of_sizes(),
     *_of_long_sizes(),
     *_of_wrong_sizes(),
+    *_of_unpadded_chunks(),
     *_of_beginnings(),
     *_of_videos(),
 )

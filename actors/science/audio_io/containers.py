@@ -137,7 +137,7 @@ def recognise(file: BinaryIO) -> Container:
         return Container(
             name,
             demuxer,
-            start=start,
+            start=start + audio.begin,
             held_share=audio.held_share,
             patches=audio.patches,
             audiomoth_start=audio.audiomoth_start,

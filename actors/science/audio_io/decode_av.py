@@ -54,6 +54,10 @@ _KNOW_LENGTH = frozenset(
     }
 )
 
+#: Those whose length is only used for what cannot be decoded: a count of samples that recorders may
+#: get wrong, or the times of the last pages.
+_HAVE_DURATIONS = frozenset({"wav", "rf64", "ogg"})
+
 #: A duration in the tags of Matroska and WebM.
 _CLOCK = re.compile(r"(\d+):(\d\d):(\d\d(?:\.\d+)?)")
 
@@ -62,7 +66,7 @@ _UNKNOWN_PACKETS = 0x7FFF_0000
 
 #: Streams of self-delimiting frames: decoding resumes after a bad frame, such as a tag in the
 #: middle of a joined file. Where packets have times, the bad one leaves a gap.
-_SELF_SYNCHRONISING = TIMED | {"mp3", "aac", "latm", "ac3", "eac3"}
+_SELF_SYNCHRONISING = TIMED | {"mp3", "aac", "latm", "ac3", "eac3", "amr"}
 
 #: Longest piece of zeros for a gap, so that it takes little memory.
 _MOST_ZEROS = 65_536
@@ -268,7 +272,7 @@ class AvBackend:
         if not self._n_frames or self.promised:
             return
         stream = self._stream
-        if stream.duration and stream.time_base:
+        if self.format.container in _HAVE_DURATIONS and stream.duration and stream.time_base:
             self.promised = round(stream.duration * stream.time_base * self.format.rate_hz)
         elif packet is not None and packet.pos:
             self.promised = self._n_frames * self._source.n_bytes // packet.pos

@@ -12,12 +12,15 @@ import re
 import struct
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
-from typing import BinaryIO, NamedTuple
+from typing import BinaryIO, Literal, NamedTuple
 
 from actors.science.errors import Undecodable
 
 #: Maximum number of chunks before the audio; a crafted file could have millions.
 _MOST_CHUNKS = 1_000
+
+#: The format of a WAVE file has 14 to 50 bytes, with tables of a codec some hundred.
+_MOST_FORMAT_BYTES = 4_096
 
 #: Sizes from here up to 2 GiB, and just below 4 GiB, are written by recorders that cannot go back
 #: to the header: no file is likely to have exactly these sizes.
@@ -83,12 +86,15 @@ class Audio:
         The position of the audio in a file of AudioMoth, whose blocks are aligned to the file.
     duration_s
         The declared duration of the longest track; ``None`` if the header declares none.
+    begin
+        The position in the file where the decoder begins; patches are relative to it.
     """
 
     held_share: float | None = None
     patches: dict[int, bytes] = field(default_factory=dict)
     audiomoth_start: int | None = None
     duration_s: float | None = None
+    begin: int = 0
 
 
 def wave(file: BinaryIO) -> Audio:
@@ -109,7 +115,13 @@ def _wave(file: BinaryIO) -> tuple[Audio, int]:
     file_bytes = file.seek(0, 2)
     long_size = long_sizes_at = 0
     chunks = walk(file, 12, file_bytes, layout)
+    form, next_at, is_padded = b"", 12, True
     for chunk, offset, size in chunks:
+        is_padded = is_padded and offset == next_at + layout.header.size
+        next_at = _next_chunk(offset - layout.header.size, size, layout)
+        if chunk == b"fmt " and size <= _MOST_FORMAT_BYTES:
+            file.seek(offset)
+            form = file.read(size)
         if chunk == b"ds64":
             file.seek(offset)
             body = file.read(16)
@@ -117,6 +129,11 @@ def _wave(file: BinaryIO) -> tuple[Audio, int]:
                 long_size, long_sizes_at = struct.unpack_from("<Q", body, 8)[0], offset
         if chunk != b"data":
             continue
+        if form and not is_padded and not is_long:
+            n_audio = size
+            if is_unknown(size):
+                n_audio = end_of_audio(file, offset, file_bytes, layout) - offset
+            return _behind_unpadded(kind, form, offset, n_audio, file_bytes), offset
         if is_long and size == 0xFFFF_FFFF and not is_unknown_long(long_size):
             return Audio(_share(file_bytes - offset, long_size)), offset
         if not is_unknown(size):
@@ -142,6 +159,23 @@ def _wave(file: BinaryIO) -> tuple[Audio, int]:
         patches[4] = struct.pack(order + "I", min(file_bytes - 8, 0xFFFF_FFFF))
         return Audio(None, patches), offset
     raise Undecodable("the WAVE file has no data chunk")
+
+
+def _behind_unpadded(kind: bytes, form: bytes, start: int, n_audio: int, file_bytes: int) -> Audio:
+    """Return audio behind chunks without padding, in which decoders lose their way.
+
+    It gets a header without them. There is room for it before the audio, where the same and these
+    chunks are.
+    """
+    order: Literal["little", "big"] = "big" if kind == b"RIFX" else "little"
+    held = min(n_audio, file_bytes - start)
+
+    def chunk(name: bytes, size: int) -> bytes:
+        return name + min(size, 0xFFFF_FFFF).to_bytes(4, order)
+
+    body = b"WAVE" + chunk(b"fmt ", len(form)) + form + bytes(len(form) % 2) + chunk(b"data", held)
+    header = chunk(kind, len(body) + held) + body
+    return Audio(_share(held, n_audio), {0: header}, begin=start - len(header))
 
 
 def w64(file: BinaryIO) -> Audio:
@@ -215,8 +249,25 @@ def walk(
         name, size = layout.header.unpack(raw)
         yield name, offset + layout.header.size, size
         offset = _next_chunk(offset, size, layout)
+        if size % 2 and layout in (RIFF, RIFX) and not _is_chunk(file, offset, file_bytes, layout):
+            # Some programs do not pad chunks.
+            offset -= _is_chunk(file, offset - 1, file_bytes, layout)
         if offset >= file_bytes:
             return
+
+
+def _is_chunk(file: BinaryIO, offset: int, file_bytes: int, layout: ChunkLayout) -> bool:
+    """Return whether a chunk may begin at a position: a name in ASCII, and a possible size.
+
+    Audio may be cut off.
+    """
+    file.seek(offset)
+    raw = file.read(layout.header.size)
+    if len(raw) < layout.header.size:
+        return False
+    name, size = layout.header.unpack(raw)
+    is_whole = offset + layout.header.size + size <= file_bytes
+    return (is_whole or name == b"data") and all(0x20 <= byte < 0x7F for byte in name)
 
 
 def _next_chunk(offset: int, size: int, layout: ChunkLayout) -> int:
