@@ -168,6 +168,7 @@ def _containers() -> Iterator[Shape]:
     yield Shape(
         "rifx", partial(by_libsndfile, "WAV", "PCM_16", 16_000, endian="BIG"), "wav", 16_000
     )
+    yield Shape("caf-24-in-32", _of_wide_samples, "caf", 48_000)
     yield Shape(
         "aiff-sowt",
         partial(by_libsndfile, "AIFF", "PCM_16", 16_000, endian="LITTLE"),
@@ -294,6 +295,14 @@ def _of_unpadded_chunks() -> Iterator[Shape]:
         yield Shape(f"wav-unpadded-{at}-twice", make, "wav", 48_000, 2)
         make = partial(cut, partial(inserted, _wav(), at, note), 0, 44 + 11 + 2 * 16_000 * 2)
         yield Shape(f"wav-unpadded-{at}-cut", make, "wav", 16_000, lasts_s=2.0, missing_s=1.0)
+
+
+def _of_wide_samples() -> bytes:
+    """Return a CAF file with 24 bits in the high bytes of 32."""
+    data = bytearray(by_libsndfile("CAF", "PCM_32", 48_000))
+    at = data.index(b"desc") + 12
+    data[at + 28 : at + 32] = struct.pack(">I", 24)
+    return bytes(data)
 
 
 def _of_beginnings() -> Iterator[Shape]:

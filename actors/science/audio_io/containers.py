@@ -70,7 +70,7 @@ _KINDS = {
     "w64": _Kind("w64", headers.w64),
     "aiff": _Kind("aiff", headers.aiff),
     "caf": _Kind("caf", headers.caf),
-    "au": _Kind("au", headers.au),
+    "au": _Kind("au", lengths.au),
     "flac": _Kind("flac"),
     "ogg": _Kind("ogg"),
     "mp3": _Kind("mp3"),

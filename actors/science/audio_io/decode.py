@@ -34,6 +34,8 @@ MAX_CHANNELS = 64
 
 #: Containers that libsndfile reads well.
 _LIBSNDFILE_CONTAINERS = frozenset({"wav", "rf64", "aiff", "au", "nist"})
+#: Where the audio of a WAVE file is larger than its sizes can be, libsndfile ends there.
+_MOST_RIFF_BYTES = 1 << 32
 #: The same, but libsndfile ends at damage that FFmpeg leaves out.
 _CONTINUED_CONTAINERS = frozenset({"caf", "flac"})
 
@@ -117,7 +119,8 @@ def _candidates(
 ) -> list[Callable[[PatchedFile, Container], Backend]]:
     if container.name in _CONTINUED_CONTAINERS:
         return [ContinuedBackend, AvBackend]
-    by_libsndfile = container.name in _LIBSNDFILE_CONTAINERS or (
+    is_beyond_sizes = container.name == "wav" and source.n_bytes > _MOST_RIFF_BYTES
+    by_libsndfile = (container.name in _LIBSNDFILE_CONTAINERS and not is_beyond_sizes) or (
         container.name == "ogg" and ogg.is_whole_vorbis(source)
     )
     return [SoundFileBackend, AvBackend] if by_libsndfile else [AvBackend]
