@@ -282,6 +282,8 @@ def _of_wrong_sizes() -> Iterator[Shape]:
 def _of_unpadded_chunks() -> Iterator[Shape]:
     """WAVE files with chunks of odd lengths that are not padded, before the format or the audio."""
     note = b"note" + struct.pack("<I", 3) + b"abc"
+    longer = partial(changed, _wav(), (b"fmt ", 4, b"\x11"))
+    yield Shape("wav-format-unpadded", partial(inserted, longer, 36, b"\0"), "wav", 16_000)
     for at in (12, 36):
         for size in (None, 0, 0xFFFF_FFFF):
             make = _wav()

@@ -14,10 +14,13 @@ from actors.facts import formats, frames
 from actors.science.audio_io import headers, lengths
 from actors.science.audio_io.headers import Audio
 from actors.science.audio_io.patched_file import PatchedFile
-from actors.science.errors import EmptyRecording, UnknownAudioFormat
+from actors.science.errors import EmptyRecording, Undecodable, UnknownAudioFormat
 
 #: Maximum number of tags before the audio: an ID3 tag is often followed by another.
 _MOST_TAGS = 8
+
+#: Maximum number of boxes of an MP4 file before its index.
+_MOST_BOXES = 10_000
 
 #: Bytes of the header of an ID3 tag and of an APE tag; the size in the tag excludes them.
 _ID3_BYTES, _APE_TAG_BYTES = 10, 32
@@ -110,7 +113,7 @@ def recognise(file: BinaryIO) -> Container:
     UnknownAudioFormat
         If it is not a known container.
     Undecodable
-        If a file of chunks has no audio chunk.
+        If a file of chunks has no audio chunk, or an MP4 file no index.
     """
     head = _head(file, 0)
     if not head:
@@ -143,11 +146,38 @@ def recognise(file: BinaryIO) -> Container:
             audiomoth_start=audio.audiomoth_start,
             duration_s=audio.duration_s,
         )
+    if name == "mp4":
+        _require_index(file, start)
     first = frames.find(head, is_whole=len(head) < formats.HEAD_BYTES)
     if name not in frames.NAMES or first is None:
         return Container(name, demuxer, start=start)
     promised = _mp3_frames(head[first[1] :]) if name == "mp3" else None
     return Container(name, demuxer, start=start + first[1], promised_frames=promised)
+
+
+def _require_index(file: BinaryIO, start: int) -> None:
+    """Raise Undecodable if an MP4 file has no ``moov``, which most recorders write at the end."""
+    file_bytes = file.seek(0, 2)
+    for _ in range(_MOST_BOXES):
+        file.seek(start)
+        head = file.read(16)
+        if len(head) < 8:
+            break
+        size, kind = int.from_bytes(head[:4], "big"), head[4:8]
+        if kind == b"moov":
+            return
+        if size == 1:
+            size = int.from_bytes(head[8:], "big")
+        # 0 means up to the end of the file; damaged sizes are left to the decoder.
+        if 0 < size < 8:
+            return
+        start = start + size if size else file_bytes
+    else:
+        return
+    raise Undecodable(
+        "the MP4 file has no index (moov), which recorders write last: the recording or its copy"
+        " was interrupted; copy it again, or repair it with the recorder's software"
+    )
 
 
 def _head(file: BinaryIO, start: int) -> bytes:

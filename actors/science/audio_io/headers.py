@@ -176,12 +176,14 @@ def _behind_unpadded(kind: bytes, form: bytes, start: int, n_audio: int, file_by
     chunks are.
     """
     order: Literal["little", "big"] = "big" if kind == b"RIFX" else "little"
+    # The format may be the chunk without padding.
+    form = form[: len(form) // 2 * 2]
     held = min(n_audio, file_bytes - start)
 
     def chunk(name: bytes, size: int) -> bytes:
         return name + min(size, 0xFFFF_FFFF).to_bytes(4, order)
 
-    body = b"WAVE" + chunk(b"fmt ", len(form)) + form + bytes(len(form) % 2) + chunk(b"data", held)
+    body = b"WAVE" + chunk(b"fmt ", len(form)) + form + chunk(b"data", held)
     header = chunk(kind, len(body) + held) + body
     return Audio(share(held, n_audio), {0: header}, begin=start - len(header))
 
