@@ -61,8 +61,9 @@ _HAVE_DURATIONS = frozenset({"wav", "rf64", "ogg"})
 #: A duration in the tags of Matroska and WebM.
 _CLOCK = re.compile(r"(\d+):(\d\d):(\d\d(?:\.\d+)?)")
 
-#: This many packets or more in the header of an AVI file mean that their number is unknown.
-_UNKNOWN_PACKETS = 0x7FFF_0000
+#: This many packets or more in the header of an AVI file mean that their number is unknown. FFmpeg
+#: writes this one into a pipe, and no AVI file has as many.
+_UNKNOWN_PACKETS = 0x4000_0000
 
 #: Streams of self-delimiting frames: decoding resumes after a bad frame, such as a tag in the
 #: middle of a joined file. Where packets have times, the bad one leaves a gap.

@@ -51,6 +51,8 @@ def test_a_truncated_file_is_missing_its_end(name: str) -> None:
         ("nist", b"sample_count", 0, b"unknown_number"),
         ("voc", b"\x1a\x1a\x00", 8, bytes(3)),
         ("voc", b"\x1a\x1a\x00", 8, b"\xff" * 3),
+        # The number of samples, as FFmpeg writes it into a pipe.
+        ("avi-pcm", b"auds", 32, b"\0\0\0\x40"),
         # The flag of a broadcast.
         ("asf", bytes.fromhex("a1dcab8c47a9cf118ee400c00c205365"), 88, b"\x01"),
     ],
