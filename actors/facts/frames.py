@@ -1,4 +1,4 @@
-"""Frames of audio streams that have no container: MPEG audio, AAC, AC-3 and transport streams.
+"""Frames of streams without a header: MPEG audio, AAC, AC-3, transport and program streams.
 
 A single frame header is a few bits that other files have as well, so a stream is recognised by
 consecutive frames: each header gives the position of the next one. A stream that was recorded from
@@ -24,6 +24,11 @@ _PACKET_BYTES = (188, 192, 204)
 #: Consecutive packets that are required, and the bytes in which the first one is searched for.
 _LEAST_PACKETS = 5
 _MOST_TS_OFFSET = 204
+
+#: The beginning of a pack of a program stream, in MPEG-2 or MPEG-1.
+_PACK = re.compile(rb"\x00\x00\x01\xba(?:[\x40-\x7f].{8}(.)|[\x21-\x2f].{7})", re.DOTALL)
+#: Packs that are required, not consecutive ones: their lengths differ.
+_LEAST_PACKS = 3
 
 
 class Frame(NamedTuple):
@@ -64,10 +69,14 @@ def find(head: bytes, *, is_whole: bool) -> tuple[str, int] | None:
     Returns
     -------
     tuple of str and int, or None
-        ``mp3``, ``aac``, ``latm``, ``ac3``, ``eac3`` or ``ts``, and the position of the frame.
+        ``mp3``, ``aac``, ``latm``, ``ac3``, ``eac3``, ``ts`` or ``ps``, and the position of the
+        frame.
     """
     if _is_transport_stream(head):
         return "ts", 0
+    packs = _packs(head)
+    if len(packs) >= _LEAST_PACKS:
+        return "ps", packs[0]
     for found in _SYNC.finditer(head):
         at = found.start()
         for name, parse in _PARSERS.items():
@@ -167,8 +176,19 @@ _PARSERS: dict[str, _Parse] = {
     "eac3": _eac3,
 }
 
-#: The streams with frame headers.
-NAMES = frozenset(_PARSERS)
+#: The streams whose first frame may follow other bytes.
+NAMES = frozenset({*_PARSERS, "ps"})
+
+
+def _packs(head: bytes) -> list[int]:
+    """Return where packs of an MPEG program stream begin: each is followed by another header."""
+    found = []
+    for pack in _PACK.finditer(head):
+        n_stuffed = pack[1][0] & 7 if pack[1] else 0
+        after = head[pack.end() + n_stuffed :][:4]
+        if after[:3] == b"\0\0\1" and after[3:] >= b"\xb9":
+            found.append(pack.start())
+    return found
 
 
 def _is_transport_stream(head: bytes) -> bool:

@@ -337,6 +337,16 @@ def _of_beginnings() -> Iterator[Shape]:
         ("192", partial(ts, options={"mpegts_m2ts_mode": "1"})),
     ):
         yield Shape(f"ts-{name}", make, "ts", 48_000, late_s=0.06, error_db=0.6, longer_s=0.2)
+    for name, track in (("ps", Track()), ("ps-video", Track(video_s=3.0))):
+        ps = partial(by_ffmpeg, "mpeg", "mp2", 48_000, **track)
+        for how, make in (
+            # The exports of some network recorders.
+            ("behind-header", partial(at_both_ends, ps, b"IMKH" + bytes(36))),
+            ("zeros-first", partial(at_both_ends, ps, bytes(2_048))),
+        ):
+            yield Shape(
+                f"{name}-{how}", make, "ps", 48_000, late_s=0.06, error_db=0.6, longer_s=0.2
+            )
     mov = partial(by_ffmpeg, "mov", "pcm_s16le", 48_000)
     # Without the type, a file begins with an atom of no content and the media.
     yield Shape("mov-without-type", partial(changed, mov, (b"ftyp", 0, b"free")), "mp4", 48_000)

@@ -149,7 +149,7 @@ def recognise(file: BinaryIO) -> Container:
     if name == "mp4":
         _require_index(file, start)
     first = frames.find(head, is_whole=len(head) < formats.HEAD_BYTES)
-    if name not in frames.NAMES or first is None:
+    if name not in frames.NAMES or first is None or first[0] != name:
         return Container(name, demuxer, start=start)
     promised = _mp3_frames(head[first[1] :]) if name == "mp3" else None
     return Container(name, demuxer, start=start + first[1], promised_frames=promised)
