@@ -1,4 +1,4 @@
-"""Frames of audio streams that have no container: MPEG audio, AAC, AC-3 and transport streams.
+"""Frames of streams without a header: MPEG audio, AAC, AC-3, transport and program streams.
 
 A single frame header is a few bits that other files have as well, so a stream is recognised by
 consecutive frames: each header gives the position of the next one. A stream that was recorded from
@@ -25,6 +25,11 @@ _PACKET_BYTES = (188, 192, 204)
 _LEAST_PACKETS = 5
 _MOST_TS_OFFSET = 204
 
+#: The beginning of a pack of a program stream, in MPEG-2 or MPEG-1.
+_PACK = re.compile(rb"\x00\x00\x01\xba(?:[\x40-\x7f].{8}(.)|[\x21-\x2f].{7})", re.DOTALL)
+#: Packs that are required, not consecutive ones: their lengths differ.
+_LEAST_PACKS = 3
+
 
 class Frame(NamedTuple):
     """The content of a frame header: the length of the frame, and what all frames share."""
@@ -39,18 +44,12 @@ _Parse: TypeAlias = Callable[[bytes, int], Frame | None]
 #: Bytes that begin a frame. A lookahead, since one may begin at the second byte of another match.
 _SYNC = re.compile(rb"(?=\xff[\xe0-\xff]|\x0b\x77|\x56[\xe0-\xff])")
 
-#: Bit rates in kbit/s by index 1 to 14, of MPEG-1 and of MPEG-2, by layer.
+#: Bit rates in kbit/s by index 1 to 14, of MPEG-1 by layer, and of MPEG-2 for both.
 _MPEG_1_KBIT = {
-    1: range(32, 449, 32),
     2: (32, 48, 56, 64, 80, 96, 112, 128, 160, 192, 224, 256, 320, 384),
     3: (32, 40, 48, 56, 64, 80, 96, 112, 128, 160, 192, 224, 256, 320),
 }
-_LOW_KBIT = (8, 16, 24, 32, 40, 48, 56, 64, 80, 96, 112, 128, 144, 160)
-_MPEG_2_KBIT = {
-    1: (32, 48, 56, 64, 80, 96, 112, 128, 144, 160, 176, 192, 224, 256),
-    2: _LOW_KBIT,
-    3: _LOW_KBIT,
-}
+_MPEG_2_KBIT = (8, 16, 24, 32, 40, 48, 56, 64, 80, 96, 112, 128, 144, 160)
 _MPEG_RATES_HZ = (44_100, 48_000, 32_000)
 _AC3_KBIT = (
     32, 40, 48, 56, 64, 80, 96, 112, 128, 160, 192, 224, 256, 320, 384, 448, 512, 576, 640,
@@ -70,10 +69,14 @@ def find(head: bytes, *, is_whole: bool) -> tuple[str, int] | None:
     Returns
     -------
     tuple of str and int, or None
-        ``mp3``, ``aac``, ``latm``, ``ac3``, ``eac3`` or ``ts``, and the position of the frame.
+        ``mp3``, ``aac``, ``latm``, ``ac3``, ``eac3``, ``ts`` or ``ps``, and the position of the
+        frame.
     """
     if _is_transport_stream(head):
         return "ts", 0
+    packs = _packs(head)
+    if len(packs) >= _LEAST_PACKS:
+        return "ps", packs[0]
     for found in _SYNC.finditer(head):
         at = found.start()
         for name, parse in _PARSERS.items():
@@ -98,20 +101,25 @@ def _is_chain(head: bytes, at: int, name: str, parse: _Parse, *, is_whole: bool)
 
 
 def mpeg(data: bytes, at: int) -> Frame | None:
-    """Parse a header of MPEG-1, MPEG-2 or MPEG-2.5 audio, layer I, II or III (ISO 11172-3)."""
+    """Parse a header of MPEG audio: layer II or III of MPEG-1 and MPEG-2, or layer III of MPEG-2.5.
+
+    Layer I (ISO 11172-3) is left out. Nothing records it, and one in twenty programs and
+    uncompressed pictures has three of its headers, FF FE or FF FF, at the right distance.
+    """
     if at + 4 > len(data) or data[at] != 0xFF or data[at + 1] & 0xE0 != 0xE0:
         return None
     version, layer = data[at + 1] >> 3 & 3, 4 - (data[at + 1] >> 1 & 3)
     rate, kbit = data[at + 2] >> 2 & 3, data[at + 2] >> 4
-    if version == 1 or layer == 4 or kbit in (0, 15) or rate == 3:
+    # MPEG-2.5 (version 0) has no layer II.
+    if version == 1 or layer not in _MPEG_1_KBIT or (version, layer) == (0, 2):
+        return None
+    if kbit in (0, 15) or rate == 3:
         return None
     is_mpeg_1 = version == 3
     rate_hz = _MPEG_RATES_HZ[rate] // (1 if is_mpeg_1 else 2 if version == 2 else 4)
-    bit_s = (_MPEG_1_KBIT if is_mpeg_1 else _MPEG_2_KBIT)[layer][kbit - 1] * 1_000
+    bit_s = (_MPEG_1_KBIT[layer] if is_mpeg_1 else _MPEG_2_KBIT)[kbit - 1] * 1_000
     padding = data[at + 2] >> 1 & 1
     kind = version << 4 | layer << 2 | rate
-    if layer == 1:
-        return Frame((12 * bit_s // rate_hz + padding) * 4, kind)
     slots = 144 if is_mpeg_1 or layer == 2 else 72
     return Frame(slots * bit_s // rate_hz + padding, kind)
 
@@ -168,8 +176,19 @@ _PARSERS: dict[str, _Parse] = {
     "eac3": _eac3,
 }
 
-#: The streams with frame headers.
-NAMES = frozenset(_PARSERS)
+#: The streams whose first frame may follow other bytes.
+NAMES = frozenset({*_PARSERS, "ps"})
+
+
+def _packs(head: bytes) -> list[int]:
+    """Return where packs of an MPEG program stream begin: each is followed by another header."""
+    found = []
+    for pack in _PACK.finditer(head):
+        n_stuffed = pack[1][0] & 7 if pack[1] else 0
+        after = head[pack.end() + n_stuffed :][:4]
+        if after[:3] == b"\0\0\1" and after[3:] >= b"\xb9":
+            found.append(pack.start())
+    return found
 
 
 def _is_transport_stream(head: bytes) -> bool:

@@ -24,6 +24,7 @@ from tests.support.shapes import (
     changed,
     cut,
     id3,
+    inserted,
 )
 
 #: Of libsndfile: kind, subtype, rate, container.
@@ -74,7 +75,14 @@ _EXACT = (
     ("wv", "wavpack", 44_100, "wavpack"),
     ("tta", "tta", 44_100, "tta"),
     ("ogg", "flac", 44_100, "ogg"),
+    ("ogg", "flac", 16_000, "ogg"),
     ("caf", "pcm_s16be", 16_000, "caf"),
+    # FFmpeg declares whole packets in CAF, and extensible formats in Wave64.
+    ("caf", "alac", 48_000, "caf"),
+    ("caf", "flac", 48_000, "caf"),
+    ("w64", "pcm_f32le", 48_000, "w64"),
+    ("w64", "pcm_f64le", 48_000, "w64"),
+    ("w64", "pcm_s24le", 48_000, "w64"),
 )
 
 #: Of FFmpeg, lossy: kind, codec, rate, container, and how much later its sound may be. LAME lowers
@@ -109,6 +117,8 @@ _LOSSY = (
     ("avi", "libmp3lame", 44_100, "avi", 0.03),
     ("asf", "wmav2", 44_100, "asf", 0.06),
     ("flv", "aac", 44_100, "flv", 0.03),
+    ("ogg", "libopus", 48_000, "ogg", 0.01),
+    ("w64", "adpcm_ms", 16_000, "w64", 0.01),
     ("wav", "adpcm_ms", 16_000, "wav", 0.01),
     ("wav", "adpcm_ima_wav", 16_000, "wav", 0.01),
     ("wav", "pcm_mulaw", 8_000, "wav", 0.002),
@@ -158,6 +168,7 @@ def _containers() -> Iterator[Shape]:
     yield Shape(
         "rifx", partial(by_libsndfile, "WAV", "PCM_16", 16_000, endian="BIG"), "wav", 16_000
     )
+    yield Shape("caf-24-in-32", _of_wide_samples, "caf", 48_000)
     yield Shape(
         "aiff-sowt",
         partial(by_libsndfile, "AIFF", "PCM_16", 16_000, endian="LITTLE"),
@@ -268,6 +279,34 @@ def _of_wrong_sizes() -> Iterator[Shape]:
     )
 
 
+def _of_unpadded_chunks() -> Iterator[Shape]:
+    """WAVE files with chunks of odd lengths that are not padded, before the format or the audio."""
+    note = b"note" + struct.pack("<I", 3) + b"abc"
+    longer = partial(changed, _wav(), (b"fmt ", 4, b"\x11"))
+    yield Shape("wav-format-unpadded", partial(inserted, longer, 36, b"\0"), "wav", 16_000)
+    for at in (12, 36):
+        for size in (None, 0, 0xFFFF_FFFF):
+            make = _wav()
+            if size is not None:
+                make = partial(changed, make, (b"data", 4, struct.pack("<I", size)))
+            make = partial(at_both_ends, partial(inserted, make, at, note), b"", GUANO)
+            yield Shape(f"wav-unpadded-{at}-{size}", make, "wav", 16_000)
+        # Two of them, and 24 bits of two channels.
+        make = partial(by_libsndfile, "WAV", "PCM_24", 48_000, n_channels=2)
+        make = partial(inserted, partial(inserted, make, at, note), 12, note)
+        yield Shape(f"wav-unpadded-{at}-twice", make, "wav", 48_000, 2)
+        make = partial(cut, partial(inserted, _wav(), at, note), 0, 44 + 11 + 2 * 16_000 * 2)
+        yield Shape(f"wav-unpadded-{at}-cut", make, "wav", 16_000, lasts_s=2.0, missing_s=1.0)
+
+
+def _of_wide_samples() -> bytes:
+    """Return a CAF file with 24 bits in the high bytes of 32."""
+    data = bytearray(by_libsndfile("CAF", "PCM_32", 48_000))
+    at = data.index(b"desc") + 12
+    data[at + 28 : at + 32] = struct.pack(">I", 24)
+    return bytes(data)
+
+
 def _of_beginnings() -> Iterator[Shape]:
     """Streams that do not begin with a frame."""
     junk = np.random.default_rng(5).bytes(5_000)
@@ -298,6 +337,16 @@ def _of_beginnings() -> Iterator[Shape]:
         ("192", partial(ts, options={"mpegts_m2ts_mode": "1"})),
     ):
         yield Shape(f"ts-{name}", make, "ts", 48_000, late_s=0.06, error_db=0.6, longer_s=0.2)
+    for name, track in (("ps", Track()), ("ps-video", Track(video_s=3.0))):
+        ps = partial(by_ffmpeg, "mpeg", "mp2", 48_000, **track)
+        for how, make in (
+            # The exports of some network recorders.
+            ("behind-header", partial(at_both_ends, ps, b"IMKH" + bytes(36))),
+            ("zeros-first", partial(at_both_ends, ps, bytes(2_048))),
+        ):
+            yield Shape(
+                f"{name}-{how}", make, "ps", 48_000, late_s=0.06, error_db=0.6, longer_s=0.2
+            )
     mov = partial(by_ffmpeg, "mov", "pcm_s16le", 48_000)
     # Without the type, a file begins with an atom of no content and the media.
     yield Shape("mov-without-type", partial(changed, mov, (b"ftyp", 0, b"free")), "mp4", 48_000)
@@ -340,6 +389,7 @@ SHAPES = (
     *_of_sizes(),
     *_of_long_sizes(),
     *_of_wrong_sizes(),
+    *_of_unpadded_chunks(),
     *_of_beginnings(),
     *_of_videos(),
 )

@@ -170,6 +170,12 @@ def at_both_ends(make: Callable[[], bytes], before: bytes, after: bytes = b"") -
     return before + make() + after
 
 
+def inserted(make: Callable[[], bytes], at: int, content: bytes) -> bytes:
+    """Add bytes inside a file."""
+    data = make()
+    return data[:at] + content + data[at:]
+
+
 def cut(make: Callable[[], bytes], start: int, stop: int | None = None) -> bytes:
     """Return a part of a file."""
     return make()[start:stop]

@@ -31,7 +31,7 @@ _FFMPEG_PCM = re.compile(r"pcm_([suf])(\d+)(?:le|be)?(?:_planar)?")
 
 def of_libsndfile(subtype: str, container: Container) -> str:
     """Return the name of a codec by libsndfile's subtype, which for FLAC and ALAC has the bits."""
-    if "flac" in (container.name, container.codec):
+    if container.name == "flac":
         return "flac"
     if subtype.startswith("ALAC"):
         return "alac"

@@ -14,10 +14,13 @@ from actors.facts import formats, frames
 from actors.science.audio_io import headers, lengths
 from actors.science.audio_io.headers import Audio
 from actors.science.audio_io.patched_file import PatchedFile
-from actors.science.errors import EmptyRecording, UnknownAudioFormat
+from actors.science.errors import EmptyRecording, Undecodable, UnknownAudioFormat
 
 #: Maximum number of tags before the audio: an ID3 tag is often followed by another.
 _MOST_TAGS = 8
+
+#: Maximum number of boxes of an MP4 file before its index.
+_MOST_BOXES = 10_000
 
 #: Bytes of the header of an ID3 tag and of an APE tag; the size in the tag excludes them.
 _ID3_BYTES, _APE_TAG_BYTES = 10, 32
@@ -34,8 +37,6 @@ class Container:
     demuxer
         The FFmpeg demuxer for it. It is always set, never probed: with probing, a text file could
         pass as a playlist that points elsewhere.
-    codec
-        The codec according to the first bytes; empty if unknown.
     start
         The position in the file where the decoder begins: after tags and other bytes.
     held_share
@@ -51,7 +52,6 @@ class Container:
 
     name: str
     demuxer: str
-    codec: str = ""
     start: int = 0
     held_share: float | None = None
     promised_frames: int | None = None
@@ -73,7 +73,7 @@ _KINDS = {
     "w64": _Kind("w64", headers.w64),
     "aiff": _Kind("aiff", headers.aiff),
     "caf": _Kind("caf", headers.caf),
-    "au": _Kind("au", headers.au),
+    "au": _Kind("au", lengths.au),
     "flac": _Kind("flac"),
     "ogg": _Kind("ogg"),
     "mp3": _Kind("mp3"),
@@ -113,7 +113,7 @@ def recognise(file: BinaryIO) -> Container:
     UnknownAudioFormat
         If it is not a known container.
     Undecodable
-        If a file of chunks has no audio chunk.
+        If a file of chunks has no audio chunk, or an MP4 file no index.
     """
     head = _head(file, 0)
     if not head:
@@ -140,19 +140,44 @@ def recognise(file: BinaryIO) -> Container:
         return Container(
             name,
             demuxer,
-            start=start,
+            start=start + audio.begin,
             held_share=audio.held_share,
             patches=audio.patches,
             audiomoth_start=audio.audiomoth_start,
             duration_s=audio.duration_s,
         )
-    if name == "ogg":
-        return Container(name, demuxer, _ogg_codec(head), start)
+    if name == "mp4":
+        _require_index(file, start)
     first = frames.find(head, is_whole=len(head) < formats.HEAD_BYTES)
-    if name not in frames.NAMES or first is None:
+    if name not in frames.NAMES or first is None or first[0] != name:
         return Container(name, demuxer, start=start)
     promised = _mp3_frames(head[first[1] :]) if name == "mp3" else None
     return Container(name, demuxer, start=start + first[1], promised_frames=promised)
+
+
+def _require_index(file: BinaryIO, start: int) -> None:
+    """Raise Undecodable if an MP4 file has no ``moov``, which most recorders write at the end."""
+    file_bytes = file.seek(0, 2)
+    for _ in range(_MOST_BOXES):
+        file.seek(start)
+        head = file.read(16)
+        if len(head) < 8:
+            break
+        size, kind = int.from_bytes(head[:4], "big"), head[4:8]
+        if kind == b"moov":
+            return
+        if size == 1:
+            size = int.from_bytes(head[8:], "big")
+        # 0 means up to the end of the file; damaged sizes are left to the decoder.
+        if 0 < size < 8:
+            return
+        start = start + size if size else file_bytes
+    else:
+        return
+    raise Undecodable(
+        "the MP4 file has no index (moov), which recorders write last: the recording or its copy"
+        " was interrupted; copy it again, or repair it with the recorder's software"
+    )
 
 
 def _head(file: BinaryIO, start: int) -> bytes:
@@ -180,11 +205,3 @@ def _mp3_frames(frame: bytes) -> int | None:
             count: int = struct.unpack_from(">I", frame, found + at)[0]
             return count * frames.mpeg_samples(frame) or None
     return None
-
-
-def _ogg_codec(head: bytes) -> str:
-    if len(head) < 28:
-        return ""
-    packet = head[27 + head[26] :]
-    marks = {b"\x01vorbis": "vorbis", b"OpusHead": "opus", b"\x7fFLAC": "flac", b"Speex": "speex"}
-    return next((name for mark, name in marks.items() if packet.startswith(mark)), "")

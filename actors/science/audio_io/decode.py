@@ -1,10 +1,11 @@
 """Decoding of recordings to float blocks, for any container, in bounded memory.
 
-WAVE, AIFF, CAF, AU, FLAC and Ogg Vorbis are read by libsndfile; all others, and anything that
-libsndfile cannot open, by FFmpeg. (libsndfile stops at the length that it estimates from the
-first frame of an MP3 file, and silently loses half of a file that was joined from two.) Joined
-files are first split, by `joined`. File names are never passed to the libraries, and their messages
-are never passed on: both libraries quote paths.
+WAVE, AIFF, CAF, AU, FLAC, NIST SPHERE and whole files of Ogg Vorbis are read by libsndfile; all
+others, and anything that libsndfile cannot open, by FFmpeg. (libsndfile stops at the length that it
+estimates from the first frame of an MP3 file, silently loses half of a file that was joined from
+two, passes over lost pages of Ogg, and takes floating point for integers in extensible Wave64.
+FFmpeg is inexact at both ends of Vorbis.) Joined files are first split, by `joined`. File names are
+never passed to the libraries, and their messages are never passed on: both libraries quote paths.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from contextlib import contextmanager
 from functools import partial
 from typing import BinaryIO, cast
 
-from actors.science.audio_io import audiomoth, containers, joined
+from actors.science.audio_io import audiomoth, containers, joined, ogg
 from actors.science.audio_io.chain import Chain
 from actors.science.audio_io.containers import Container
 from actors.science.audio_io.decode_av import AvBackend
@@ -31,11 +32,12 @@ MIN_RATE_HZ, MAX_RATE_HZ = 4_000, 768_000
 #: More channels than any microphone array in use for noise; also bounds the memory.
 MAX_CHANNELS = 64
 
-#: Containers and codecs that libsndfile reads well.
-_LIBSNDFILE_CONTAINERS = frozenset({"wav", "rf64", "w64", "aiff", "au", "nist"})
+#: Containers that libsndfile reads well.
+_LIBSNDFILE_CONTAINERS = frozenset({"wav", "rf64", "aiff", "au", "nist"})
+#: Where the audio of a WAVE file is larger than its sizes can be, libsndfile ends there.
+_MOST_RIFF_BYTES = 1 << 32
 #: The same, but libsndfile ends at damage that FFmpeg leaves out.
 _CONTINUED_CONTAINERS = frozenset({"caf", "flac"})
-_LIBSNDFILE_OGG_CODECS = frozenset({"vorbis", "flac"})
 
 
 @contextmanager
@@ -82,7 +84,7 @@ def _open_part(file: BinaryIO, part: range) -> Decoder:
 
 def _open(source: PatchedFile, container: Container) -> Decoder:
     failure: Exception = Undecodable()
-    for make in _candidates(container):
+    for make in _candidates(source, container):
         source.rewind()
         backend: Backend | None = None
         try:
@@ -112,11 +114,14 @@ def _expanded(backend: Backend, container: Container) -> Backend:
     return audiomoth.AudioMothExpander(backend, n_before=n_before)
 
 
-def _candidates(container: Container) -> list[Callable[[PatchedFile, Container], Backend]]:
+def _candidates(
+    source: PatchedFile, container: Container
+) -> list[Callable[[PatchedFile, Container], Backend]]:
     if container.name in _CONTINUED_CONTAINERS:
         return [ContinuedBackend, AvBackend]
-    by_libsndfile = container.name in _LIBSNDFILE_CONTAINERS or (
-        container.name == "ogg" and container.codec in _LIBSNDFILE_OGG_CODECS
+    is_beyond_sizes = container.name == "wav" and source.n_bytes > _MOST_RIFF_BYTES
+    by_libsndfile = (container.name in _LIBSNDFILE_CONTAINERS and not is_beyond_sizes) or (
+        container.name == "ogg" and ogg.is_whole_vorbis(source)
     )
     return [SoundFileBackend, AvBackend] if by_libsndfile else [AvBackend]
 

@@ -18,7 +18,7 @@ from av.packet import Packet
 from av.stream import Disposition
 from numpy.typing import NDArray
 
-from actors.science.audio_io import codec_names, flac
+from actors.science.audio_io import codec_names, flac, ogg
 from actors.science.audio_io.containers import Container
 from actors.science.audio_io.holes import Holes
 from actors.science.audio_io.layout import Layout, LayoutConverter
@@ -41,6 +41,7 @@ _KNOW_LENGTH = frozenset(
         "webm",
         "matroska",
         "flv",
+        "w64",
         "flac",
         "aiff",
         "caf",
@@ -53,15 +54,20 @@ _KNOW_LENGTH = frozenset(
     }
 )
 
+#: Those whose length is only used for what cannot be decoded: a count of samples that recorders may
+#: get wrong, or the times of the last pages.
+_HAVE_DURATIONS = frozenset({"wav", "rf64", "ogg"})
+
 #: A duration in the tags of Matroska and WebM.
 _CLOCK = re.compile(r"(\d+):(\d\d):(\d\d(?:\.\d+)?)")
 
-#: This many packets or more in the header of an AVI file mean that their number is unknown.
-_UNKNOWN_PACKETS = 0x7FFF_0000
+#: This many packets or more in the header of an AVI file mean that their number is unknown. FFmpeg
+#: writes this one into a pipe, and no AVI file has as many.
+_UNKNOWN_PACKETS = 0x4000_0000
 
 #: Streams of self-delimiting frames: decoding resumes after a bad frame, such as a tag in the
 #: middle of a joined file. Where packets have times, the bad one leaves a gap.
-_SELF_SYNCHRONISING = TIMED | {"mp3", "aac", "latm", "ac3", "eac3"}
+_SELF_SYNCHRONISING = TIMED | {"mp3", "aac", "latm", "ac3", "eac3", "amr"}
 
 #: Longest piece of zeros for a gap, so that it takes little memory.
 _MOST_ZEROS = 65_536
@@ -146,6 +152,7 @@ class AvBackend:
             if container.name == "flac"
             else 0
         )
+        self._is_ogg = container.name == "ogg"
         self._skips_errors = container.name in _SELF_SYNCHRONISING
         self._frames = self._decoded()
         try:
@@ -251,6 +258,7 @@ class AvBackend:
             except Exception as error:
                 self._source.reraise()
                 if not self._skips_errors:
+                    self._promise_rest(packet)
                     raise BrokenAudio from error
                 self._failure = error
                 continue
@@ -260,15 +268,30 @@ class AvBackend:
         if self._failure is not None and not has_decoded:
             raise BrokenAudio from self._failure
 
+    def _promise_rest(self, packet: Packet[AudioStream] | None) -> None:
+        """Estimate the length of a file that cannot be decoded beyond a packet, if it has none."""
+        if not self._n_frames or self.promised:
+            return
+        stream = self._stream
+        if self.format.container in _HAVE_DURATIONS and stream.duration and stream.time_base:
+            self.promised = round(stream.duration * stream.time_base * self.format.rate_hz)
+        elif packet is not None and packet.pos:
+            self.promised = self._n_frames * self._source.n_bytes // packet.pos
+
     def _packets(self) -> Iterator[Packet[AudioStream]]:
+        packet = None
+        packets = self._container.demux(self._stream)
+        if self._is_ogg:
+            packets = ogg.with_page_times(packets, self._source)
         try:
-            for packet in self._container.demux(self._stream):
+            for packet in packets:
                 if self._n_flac_block:
                     # FFmpeg loses the times after a damaged frame.
                     packet.pts = flac.position(bytes(packet), n_block=self._n_flac_block)
                 yield packet
         except Exception as error:
             self._source.reraise()
+            self._promise_rest(packet)
             raise BrokenAudio from error
         self._source.reraise()
 

@@ -22,7 +22,8 @@ MOST_BAD_SHARE = 0.5
 #: deficit below this is padding.
 LOSSY_TOLERANCE_S = 0.25
 
-#: The same for lossless codecs: a header that is off by a few frames is negligible.
+#: The same for lossless codecs: a header that is off by a few frames is negligible. CAF is an
+#: exception, since encoders count whole packets there.
 LOSSLESS_TOLERANCE_S = 0.01
 
 
@@ -63,6 +64,10 @@ class Decoder:
         self.missing_s = 0.0
         self._backend = backend
         self._held_share = container.held_share
+        counts_packets = container.name == "caf" and not backend.format.codec.startswith("pcm_")
+        self._tolerance_s = (
+            LOSSY_TOLERANCE_S if backend.is_lossy or counts_packets else LOSSLESS_TOLERANCE_S
+        )
         self._pieces = backend.pieces()
         self._first = self._next_piece(is_first=True)
         self._n_frames = 0
@@ -169,5 +174,4 @@ class Decoder:
         if self._held_share is not None:
             promised = max(promised, round(got / self._held_share)) if self._held_share else 0
         missing_s = (promised - got) / self.format.rate_hz
-        tolerance_s = LOSSY_TOLERANCE_S if self._backend.is_lossy else LOSSLESS_TOLERANCE_S
-        return missing_s if missing_s > tolerance_s else 0.0
+        return missing_s if missing_s > self._tolerance_s else 0.0

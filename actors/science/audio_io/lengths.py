@@ -1,4 +1,4 @@
-"""The length that the headers of NIST SPHERE, VOC and ASF files declare.
+"""The length that the headers of AU, NIST SPHERE, VOC and ASF files declare.
 
 Decoders silently shorten it to that of the file, so that a truncated recording would appear
 complete.
@@ -10,7 +10,9 @@ import re
 import struct
 from typing import BinaryIO
 
+from actors.science.audio_io import headers
 from actors.science.audio_io.headers import Audio
+from actors.science.errors import Undecodable
 
 #: Bytes in which the header is searched for.
 _HEAD_BYTES = 16_384
@@ -31,6 +33,20 @@ _ASF_DURATIONS_AT = 64
 _ASF_UNIT_S, _ASF_PREROLL_UNIT_S = 1e-7, 1e-3
 #: The flag of a broadcast, whose durations are invalid.
 _ASF_BROADCAST = 1
+
+
+def au(file: BinaryIO) -> Audio:
+    """Find the audio of an AU file; raise Undecodable if its header is incomplete."""
+    file_bytes = file.seek(0, 2)
+    file.seek(4)
+    sizes = file.read(8)
+    if len(sizes) < 8:
+        raise Undecodable("the AU file has no complete header")
+    offset, size = struct.unpack(">II", sizes)
+    held = max(file_bytes - offset, 0)
+    if not headers.is_unknown(size):
+        return Audio(headers.share(held, size))
+    return Audio(None, {8: struct.pack(">I", min(held, 0xFFFF_FFFF))})
 
 
 def nist(file: BinaryIO) -> Audio:

@@ -33,6 +33,11 @@ class PatchedFile:
         self._part = range(file.seek(0, 2)) if part is None else part
         self._failure: BaseException | None = None
 
+    @property
+    def n_bytes(self) -> int:
+        """The number of visible bytes."""
+        return len(self._part)
+
     def read(self, size: int = -1) -> bytes:
         """Read as from a file; after a failure, return nothing and store the error."""
         if self._failure is not None:

@@ -5,7 +5,10 @@ from __future__ import annotations
 #: Containers whose packets have times. Files that begin with video, such as those of phones, often
 #: have audio from a moment later, and a recorder that drops packets continues with later times.
 TIMED = frozenset(
-    {"mp4", "webm", "matroska", "avi", "ts", "ps", "asf", "flv", "wavpack", "tta", "caf", "flac"}
+    {
+        *("mp4", "webm", "matroska", "avi", "ts", "ps", "asf", "flv", "ogg"),
+        *("wavpack", "tta", "caf", "flac"),
+    }
 )
 
 #: The container whose times are exact, since its packets count samples.

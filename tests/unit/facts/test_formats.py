@@ -15,6 +15,7 @@ from tests.support.shapes import by_ffmpeg
 MP3 = by_ffmpeg("mp3", "libmp3lame", 44_100, options={"id3v2_version": "0"})
 AAC = by_ffmpeg("adts", "aac", 44_100)
 LATM = by_ffmpeg("latm", "aac", 44_100)
+PS = by_ffmpeg("mpeg", "mp2", 48_000, video_s=3.0)
 
 
 def found(content: bytes) -> str | None:
@@ -91,12 +92,35 @@ def test_texts_pictures_and_archives_are_no_recording(content: bytes) -> None:
     assert found(content) is None
 
 
+@pytest.mark.parametrize(
+    "pixel",
+    [
+        bytes.fromhex(each)
+        for each in ("ffff4949", "ffe4e4e4", "ffe5e5e5", "ffff2408", "ffffa906", "fffe4949")
+    ],
+)
+def test_rows_of_a_picture_are_no_frames(pixel: bytes) -> None:
+    """These pixels look like headers of layer I, or of a layer II that MPEG-2.5 does not have."""
+    for header in (b"BM" + bytes(52), b"", bytes(1)):
+        assert found(header + pixel * (formats.HEAD_BYTES // 4)) is None
+
+
 @pytest.mark.parametrize("n_bytes", [0, 1, 417, 5_000, 60_000])
 @pytest.mark.parametrize("is_random", [True, False])
 def test_a_stream_is_found_behind_other_bytes(n_bytes: int, is_random: bool) -> None:
     first = np.random.default_rng(2).bytes(n_bytes) if is_random else bytes(n_bytes)
     assert found(first + MP3) == "mp3"
     assert found(first + AAC) == "aac"
+
+
+@pytest.mark.parametrize("n_bytes", [0, 1, 40, 5_000])
+@pytest.mark.parametrize("cut_off", [0, 100, 3_000])
+def test_a_program_stream_is_found_behind_other_bytes(n_bytes: int, cut_off: int) -> None:
+    """The MPEG audio in it is no stream, whose frames would be torn by the packets."""
+    first = np.random.default_rng(2).bytes(n_bytes)
+    assert found(first + PS[cut_off:]) == "ps"
+    at = (first + PS[cut_off:]).index(b"\0\0\1\xba")
+    assert frames.find(first + PS[cut_off:], is_whole=False) == ("ps", at)
 
 
 @pytest.mark.parametrize("n_bytes", range(1, 6))

@@ -14,14 +14,15 @@ from actors.science.audio_io.recording_time import clocks
 #: A year of four digits, a month, a day and a time, with or without marks between them.
 #: AudioMoth ``20240702_064404T.WAV``, Song Meter ``SM4_20240702$064404.wav`` (with GPS) and
 #: ``SMU_20240702_064404_000.wav`` (with milliseconds), BAR-LT ``20240702T064404+0200_site.flac``,
-#: BirdNET-Pi ``2024-07-02-birdnet-06:44:04.wav``, WhatsApp ``2024-07-02 at 6.44.04 PM``.
+#: BirdNET-Pi ``2024-07-02-birdnet-06:44:04.wav``, WhatsApp ``2024-07-02 at 6.44.04 PM``, Pixel
+#: phones ``PXL_20240702_044404123.mp4``.
 _LONG = re.compile(
     r"""
-    (?<!\d)
+    (?<!\d) (?P<pixel>PXL_)?
     (?P<year>(?:19|20)\d\d) (?P<date_mark>[-_.]?) (?P<month>\d\d) (?P=date_mark) (?P<day>\d\d)
     (?P<joint> [T_$.-]? | [ _-](?:at[ _-])? | -birdnet-(?:RTSP_\d+-)? )
     (?P<hour>\d\d?) (?P<mark>[-:._]?) (?P<minute>\d\d) (?P=mark) (?P<second>\d\d)
-    (?: [._,] (?P<fraction>\d{3}|\d{6}) )?
+    (?: [._,]? (?P<fraction>\d{3}|\d{6}) )?
     (?: [ _-]? (?P<utc>Z|UTC|GMT) (?![A-Za-z])
       | (?P<offset> [+-](?:0\d|1[0-4])[:-]?(?:00|15|30|45) | [+-](?:0\d|1[0-4]) )
       | [ ]? (?P<half>[AP]M)
@@ -31,8 +32,11 @@ _LONG = re.compile(
     re.ASCII | re.VERBOSE,
 )
 
-#: A year of two digits: Zoom ``240702-064404.WAV``, Samsung ``Voice 240702_064404.m4a``.
-_SHORT = re.compile(r"(?<!\d)(\d\d)(\d\d)(\d\d)[-_](\d\d)(\d\d)(\d\d)(?!\d)", re.ASCII)
+#: A year of two digits: Zoom ``240702-064404.WAV``, Samsung ``Voice 240702_064404.m4a``, and behind
+#: the number of the recorder SoundTrap ``5678.240702064404.wav``.
+_SHORT = re.compile(
+    r"(?: (?<!\d)(\d{6})[-_](\d{6})(?!\d) | ^\d+\.(\d{6})(\d{6})\. )", re.ASCII | re.VERBOSE
+)
 #: Earlier years of two digits are days, from names that begin with the day.
 _FIRST_SHORT_YEAR = 10
 
@@ -49,7 +53,8 @@ def read(name: str) -> datetime | None:
         if shown is not None:
             return shown
     for found in _SHORT.finditer(name):
-        year, *rest = (int(each) for each in found.groups())
+        digits = "".join(filter(None, found.groups()))
+        year, *rest = (int(digits[at : at + 2]) for at in range(0, 12, 2))
         shown = clocks.moment(2000 + year, *rest) if year >= _FIRST_SHORT_YEAR else None
         if shown is not None:
             return shown
@@ -82,5 +87,6 @@ def _of_long(part: dict[str, str | None]) -> datetime | None:
         minute,
         second,
         fraction=part["fraction"],
-        offset="Z" if part["utc"] else offset,
+        # Pixel phones write UTC without naming it.
+        offset="Z" if part["utc"] or part["pixel"] else offset,
     )

@@ -149,7 +149,7 @@ def bext(body: bytes, *, rate_hz: int) -> datetime | None:
 def ixml(body: bytes, *, rate_hz: int) -> datetime | None:
     """Return the origination in iXML metadata, refined by its time stamp.
 
-    The document is searched rather than parsed: it needs five plain elements, and an XML parser
+    The document is searched rather than parsed: it needs seven plain elements, and an XML parser
     would expand entities.
     """
     is_utf16 = body[:2] in (b"\xff\xfe", b"\xfe\xff")
@@ -166,6 +166,10 @@ def ixml(body: bytes, *, rate_hz: int) -> datetime | None:
     shown = _originated(element("BWF_ORIGINATION_DATE"), element("BWF_ORIGINATION_TIME"))
     stamp = "TIMESTAMP_SAMPLES_SINCE_MIDNIGHT"
     samples = (number(f"{stamp}_HI") << 32) + number(f"{stamp}_LO")
+    if not samples:
+        # The time reference of `bext`, repeated.
+        stamp = "BWF_TIME_REFERENCE"
+        samples = (number(f"{stamp}_HIGH") << 32) + number(f"{stamp}_LOW")
     return _refined(shown, samples, number("TIMESTAMP_SAMPLE_RATE") or rate_hz)
 
 

@@ -14,6 +14,7 @@ import pytest
 from actors.science.audio_io.decode import open_recording
 from actors.science.errors import RecordingError
 from tests.support.corpus import SHAPES
+from tests.support.shapes import SECONDS
 
 #: One shape of each container.
 EXAMPLES = {shape.container: shape for shape in SHAPES if not shape.missing_s}
@@ -54,3 +55,13 @@ def test_damage_raises_nothing_but_own_errors(container: str) -> None:
         except RecordingError:
             continue
     assert n_decoded
+
+
+@pytest.mark.parametrize("container", ["amr", "mp3", "aac", "ac3"])
+def test_bad_frames_do_not_end_a_stream(container: str) -> None:
+    whole = EXAMPLES[container].make()
+    middle = len(whole) // 2
+    junk = b"\xff" * (len(whole) // 20)
+    with open_recording(io.BytesIO(whole[:middle] + junk + whole[middle + len(junk) :])) as decoder:
+        seconds = sum(map(len, decoder.blocks())) / decoder.format.rate_hz
+    assert seconds == pytest.approx(SECONDS, abs=0.4)

@@ -317,3 +317,15 @@ def test_a_packet_stands_for_no_more_than_any_encoder_makes(
     monkeypatch.setattr(decode_av, "MOST_FRAMES", 512)
     with pytest.raises(Undecodable):
         listen(content)
+
+
+@pytest.mark.parametrize("kind", ["ipod", "mov", "3gp"])
+def test_an_mp4_file_without_an_index_says_so(kind: str) -> None:
+    """A phone or a dash camera that is switched off does not write it."""
+    data = encoded_av(SOUND, rate_hz=RATE_HZ, kind=kind, codec="aac")
+    at = data.index(b"moov") - 4
+    assert at > len(data) // 2
+    for cut_off in (data[:at], data[: at + 4], data[: at // 2]):
+        with pytest.raises(Undecodable, match="no index"):
+            listen(cut_off)
+    assert listen(data)[1] == 0

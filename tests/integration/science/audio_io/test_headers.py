@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import struct
 import time
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -140,3 +141,22 @@ def test_audio_in_a_second_data_chunk_is_missing(is_cut: bool) -> None:
     held_s, missing_s = listen(twice[:-RATE_HZ] if is_cut else twice)
     assert held_s == pytest.approx(SECONDS)
     assert missing_s == pytest.approx(SECONDS - 0.5 if is_cut else SECONDS, abs=0.01)
+
+
+def test_audio_beyond_the_sizes_of_a_wave_file_is_read(tmp_path: Path) -> None:
+    """The size of 4 GiB and a second is a second in 32 bits."""
+    n_bytes = (1 << 32) + 2 * RATE_HZ
+    header = bytearray(encoded(SOUND[:RATE_HZ], rate_hz=RATE_HZ, kind="WAV", subtype="PCM_16")[:44])
+    header[40:44] = struct.pack("<I", n_bytes & 0xFFFF_FFFF)
+    with (tmp_path / "long.wav").open("w+b") as file:
+        file.write(header)
+        # Digital silence that takes no space.
+        file.truncate(len(header) + n_bytes)
+        with open_recording(file) as decoder:
+            n_frames = 0
+            for block in decoder.blocks():
+                n_frames += len(block)
+                if n_frames > 3 * RATE_HZ:
+                    break
+    assert n_frames > 3 * RATE_HZ
+    assert decoder.format.n_frames is None

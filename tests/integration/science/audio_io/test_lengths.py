@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import io
+from collections.abc import Callable
 from functools import partial
 
 import pytest
 
 from actors.science.audio_io.decode import open_recording
-from tests.support.shapes import by_ffmpeg, by_libsndfile, changed
+from tests.support.shapes import SECONDS, by_ffmpeg, by_libsndfile, changed
 
 FILES = {
     "avi": partial(by_ffmpeg, "avi", "libmp3lame", 44_100),
@@ -50,6 +51,8 @@ def test_a_truncated_file_is_missing_its_end(name: str) -> None:
         ("nist", b"sample_count", 0, b"unknown_number"),
         ("voc", b"\x1a\x1a\x00", 8, bytes(3)),
         ("voc", b"\x1a\x1a\x00", 8, b"\xff" * 3),
+        # The number of samples, as FFmpeg writes it into a pipe.
+        ("avi-pcm", b"auds", 32, b"\0\0\0\x40"),
         # The flag of a broadcast.
         ("asf", bytes.fromhex("a1dcab8c47a9cf118ee400c00c205365"), 88, b"\x01"),
     ],
@@ -59,3 +62,21 @@ def test_a_header_without_a_length_declares_nothing(
 ) -> None:
     data = changed(FILES[name], (mark, at, size))
     assert lengths(data[: len(data) * 6 // 10])[1] == 0
+
+
+@pytest.mark.parametrize(
+    ("make", "tolerance_s"),
+    [
+        # AAC in WAVE has no packets: FFmpeg decodes the first frame.
+        (partial(by_ffmpeg, "wav", "aac", 48_000), 0.1),
+        # Without the number of samples (`fact`), bytes are all there is.
+        (partial(changed, partial(by_ffmpeg, "wav", "aac", 48_000), (b"fact", 0, b"junk")), 3.0),
+    ],
+)
+def test_audio_that_cannot_be_decoded_to_the_end_is_missing(
+    make: Callable[[], bytes], tolerance_s: float
+) -> None:
+    held_s, missing_s = lengths(make())
+    assert 0 < held_s < 1 < SECONDS
+    assert missing_s > 0.05
+    assert held_s + missing_s == pytest.approx(SECONDS, abs=tolerance_s)

@@ -42,6 +42,10 @@ def at_offset(hours: float, at: datetime = AT) -> datetime:
         ),
         # Zoom, Samsung.
         ("240702-064404.WAV", AT),
+        ("5678.240702064404.wav", AT),
+        ("671879456.240702064404.sud.wav", AT),
+        ("PXL_20240702_044404250.mp4", at_offset(0, datetime(2024, 7, 2, 4, 44, 4, 250_000))),
+        ("IMG_20240702_064404250.mp4", AT.replace(microsecond=250_000)),
         ("240702_064404.WAV", AT),
         ("240702-064404_Tr1.WAV", AT),
         ("Voice 240702_064404.m4a", AT),

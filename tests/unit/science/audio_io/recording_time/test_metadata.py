@@ -139,6 +139,25 @@ def test_a_chunk_of_utf16_and_one_behind_an_unknown_size() -> None:
         assert told(before[:at] + size + before[at + 4 :]) == (AT, "guano", "file")
 
 
+def test_the_time_reference_repeated_in_ixml() -> None:
+    name, text = ixml("2024-07-02", "06:44:04")
+    low, high = SAMPLES + 2_000 & 0xFFFF_FFFF, SAMPLES + 2_000 >> 32
+    reference = (
+        f"<BWF_TIME_REFERENCE_LOW>{low}</BWF_TIME_REFERENCE_LOW>"
+        f"<BWF_TIME_REFERENCE_HIGH>{high}</BWF_TIME_REFERENCE_HIGH>"
+    )
+    assert told(wav((name, text + reference.encode()))) == (f"{AT}.250000", "ixml", "assumed_utc")
+
+
+def test_chunks_without_padding() -> None:
+    name, text = guano(f"{AT}Z")
+    text += b"." * (1 - len(text) % 2)
+    odd = files.chunk(b"note", b"abc")[:-1] + files.chunk(name, text)[:-1]
+    for data in (wav(files.AUDIO), wav(files.AUDIO, files.bext("", ""))):
+        for at in (data.index(b"data"), len(data)):
+            assert told(data[:at] + odd + data[at:]) == (AT, "guano", "file")
+
+
 @pytest.mark.parametrize("size", [0, 0x7FFF_FFFF, 0xFFFF_FFFF])
 def test_chunks_behind_audio_of_unknown_size(size: int) -> None:
     chunk, wanted = guano(f"{AT}Z"), (AT, "guano", "file")
