@@ -16,11 +16,14 @@ from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from sqlalchemy import Connection, text
 
-from db.store import make_engine
+from db.connection_options import ConnectionOptions
+from db.engine import make_engine
 from db.tables.base import Base
 
 log = structlog.get_logger(__name__)
 
+#: The name of migrations in ``pg_stat_activity``.
+APPLICATION_NAME = "clamor-migrate"
 #: The advisory lock of migrations.
 MIGRATION_LOCK = 0x6D696772617465
 #: How long a process waits for another one that is migrating.
@@ -30,8 +33,8 @@ LOCK_POLL_S = 0.5
 READY_POLL_S = 1.0
 #: A migration that cannot get its lock gives way to the traffic, to be run again later. Once it has
 #: the lock it may take long.
-LOCK_TIMEOUT_MS = 5_000
-STATEMENT_TIMEOUT_MS = 900_000
+LOCK_TIMEOUT_S = 5.0
+STATEMENT_TIMEOUT_S = 900.0
 
 
 class MigrationError(Exception):
@@ -57,7 +60,12 @@ def make_patient_engine(url: str) -> sqlalchemy.Engine:
     migration.
     """
     return make_engine(
-        url, statement_timeout_ms=STATEMENT_TIMEOUT_MS, lock_timeout_ms=LOCK_TIMEOUT_MS
+        url,
+        ConnectionOptions(
+            application_name=APPLICATION_NAME,
+            statement_timeout_s=STATEMENT_TIMEOUT_S,
+            lock_timeout_s=LOCK_TIMEOUT_S,
+        ),
     )
 
 
@@ -113,13 +121,13 @@ def require(connection: Connection) -> None:
         )
 
 
-def wait_until_migrated(url: str) -> None:
+def wait_until_migrated(url: str, options: ConnectionOptions | None = None) -> None:
     """Wait until the schema is not older than this code needs.
 
     Also waits for an unavailable database. Logs one line at the start of the wait and one at its
     end.
     """
-    engine = make_engine(url)
+    engine = make_engine(url, options)
     try:
         began_at = time.monotonic()
         reason = _unready(engine)

@@ -41,6 +41,11 @@ def browser() -> str | None:
     return next((found for name in BROWSERS if (found := shutil.which(name))), None)
 
 
+def pgbouncer() -> str | None:
+    """Return the path of PgBouncer, which Debian keeps off the path of users; None without it."""
+    return shutil.which("pgbouncer", path=os.pathsep.join((os.environ["PATH"], "/usr/sbin")))
+
+
 def _libatomic() -> bool:
     """Return whether the library for Playwright's driver on Linux is installed."""
     try:
@@ -55,6 +60,7 @@ PACKAGES: dict[str, Callable[[], object]] = {
     "curl": partial(shutil.which, "curl"),
     "libatomic1": _libatomic,
     "openssl": partial(shutil.which, "openssl"),
+    "pgbouncer": pgbouncer,
     "rabbitmq-server": rabbitmq_server,
 }
 INSTALL = ("apt-get", "install", "--yes", "--no-install-recommends")

@@ -12,7 +12,8 @@ from actors.science.detection import classifier
 from actors.science.errors import ModelError
 from db import migrate
 from db.blobs.keys import shipped_key
-from db.store import Store, driver_url
+from db.engine import driver_url
+from db.store import Store
 from db.tables.base import Base
 
 pytestmark = pytest.mark.integration
