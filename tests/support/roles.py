@@ -76,11 +76,13 @@ def with_roles(url: str, *, schema: str = "public") -> Iterator[WithRoles]:
         schema=schema,
     )
     made = WithRoles(url, names)
-    made.grant()
     created = (names.owner, names.app, names.reader)
-    for role in created:
-        made._run("ALTER ROLE {} LOGIN", role)
-    yield made
-    for role in created:
-        made._run("DROP OWNED BY {}", role)
-        made._run("DROP ROLE {}", role)
+    made.grant()
+    try:
+        for role in created:
+            made._run("ALTER ROLE {} LOGIN", role)
+        yield made
+    finally:
+        for role in created:
+            made._run("DROP OWNED BY {}", role)
+            made._run("DROP ROLE {}", role)
