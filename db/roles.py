@@ -40,7 +40,7 @@ class Roles:
                     f"{name!r} must be a name of 1 to {MOST_NAME_BYTES} bytes without a $"
                 )
         if len(set(names)) < len(names):
-            raise MigrationError("the owner, the application and the reader must be three roles")
+            raise MigrationError("owner, application and reader must be three different roles")
 
 
 #: The part in each pair of braces is quoted as an identifier, or as a literal where its name ends

@@ -58,7 +58,7 @@ def run(args: argparse.Namespace) -> int:
     if args.grant:
         return _grant(args)
     if args.apply:
-        raise migrate.MigrationError("--apply belongs to --grant")
+        raise migrate.MigrationError("--apply needs --grant: clamor migrate --grant --apply")
     settings = from_environment()
     _require_direct(settings)
     print(f"at revision {migrate.upgrade(settings.database_url)}")

@@ -11,16 +11,19 @@ from typing import NamedTuple
 import psycopg
 import pytest
 import sqlalchemy.exc
-from psycopg import sql
 from sqlalchemy import func, literal_column, select, text
 from structlog.testing import capture_logs
 
+from actors.execution.runtime import Runtime
+from actors.messaging import broker
+from actors.messaging.messages import VacuumDatabase
 from db.connection_options import TRANSACTION_POOLER, ConnectionOptions
 from db.settings import Settings
 from db.store import CompiledQuery, Store
 from db.temporary_errors import is_temporary
 from services.client import Client
 from tests.support import accounts, recordings
+from tests.support.clock import ask, findings
 from tests.support.cluster import Cluster
 from tests.support.pgbouncer import PgBouncer, pgbouncer
 from tests.support.roles import WithRoles, with_roles
@@ -274,8 +277,20 @@ def test_a_pooler_without_the_setting_is_refused_at_once(
     store.close()
 
 
-def test_tables_are_vacuumed_table_by_table(pooler: PgBouncer, roles: WithRoles) -> None:
-    """VACUUM is no transaction, so PgBouncer passes it on by itself."""
-    url = pooler.url(roles.owner_url)
-    with psycopg.connect(url, autocommit=True, prepare_threshold=None) as connection:
-        connection.execute(sql.SQL("VACUUM (ANALYZE) {}").format(sql.Identifier("users")))
+def test_tables_are_vacuumed_table_by_table(
+    memory_settings: Settings, pooler: PgBouncer, roles: WithRoles
+) -> None:
+    """The owner has no timeouts, so transactions set them; VACUUM, which is none, has no limit."""
+    settings = replace(
+        memory_settings,
+        database_url=pooler.url(roles.owner_url),
+        database_pooler=TRANSACTION_POOLER,
+    )
+    runtime = Runtime(settings, broker.setup(settings))
+    try:
+        for _ in range(2):
+            run = ask(runtime, VacuumDatabase())
+            assert run.state == "completed", run.problem
+            assert {"audio_sessions", "users"} <= set(findings(run)["tables"])
+    finally:
+        runtime.close()

@@ -26,6 +26,8 @@ RABBITMQ_SCRIPTS = (
     "/usr/local/opt/rabbitmq/sbin/rabbitmq-server",
     "/opt/rabbitmq/sbin/rabbitmq-server",
 )
+#: Debian keeps PgBouncer off the path of users.
+SYSTEM_FOLDERS = ("/usr/sbin",)
 BROWSERS = ("chromium", "chromium-browser", "google-chrome")
 POLICY = Path("/usr/sbin/policy-rc.d")
 
@@ -42,8 +44,8 @@ def browser() -> str | None:
 
 
 def pgbouncer() -> str | None:
-    """Return the path of PgBouncer, which Debian keeps off the path of users; None without it."""
-    return shutil.which("pgbouncer", path=os.pathsep.join((os.environ["PATH"], "/usr/sbin")))
+    """Return the path of PgBouncer; None without it."""
+    return shutil.which("pgbouncer", path=os.pathsep.join((os.environ["PATH"], *SYSTEM_FOLDERS)))
 
 
 def _libatomic() -> bool:

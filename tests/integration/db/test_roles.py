@@ -365,6 +365,6 @@ def test_names_are_checked() -> None:
     for bad in ("", "x" * 64, "a$b", "a\0b"):
         with pytest.raises(migrate.MigrationError, match="name of 1 to 63 bytes"):
             Roles(schema=bad)
-    with pytest.raises(migrate.MigrationError, match="three roles"):
+    with pytest.raises(migrate.MigrationError, match="three different roles"):
         Roles(owner="a", app="a")
     assert ConnectionOptions().session_parameters()["timezone"] == "UTC"

@@ -157,6 +157,25 @@ def test_one_table_that_is_passed_over_keeps_no_other_from_being_vacuumed(
     assert vacuum_count(runtime, "audio_sessions") == before + 1
 
 
+def test_a_locked_table_keeps_no_other_from_being_vacuumed(runtime: Runtime) -> None:
+    before = vacuum_count(runtime, "webhooks"), vacuum_count(runtime, "webhook_deliveries")
+    settings = replace(runtime.settings, lock_timeout_s=0.1)
+    other = Runtime(settings, broker.setup(settings))
+    with psycopg.connect(runtime.settings.database_url) as holder:
+        holder.execute("LOCK TABLE users IN SHARE UPDATE EXCLUSIVE MODE")
+        with structlog.testing.capture_logs() as logs:
+            run = ask(other, VacuumDatabase())
+    other.close()
+    assert run.problem is not None
+    assert "not vacuumed: users. " in run.problem["detail"]
+    refused = [entry for entry in logs if entry["event"] == "vacuum_refused"]
+    assert [(entry["table"], entry["error"]) for entry in refused] == [
+        ("users", "LockNotAvailable")
+    ]
+    after = vacuum_count(runtime, "webhooks"), vacuum_count(runtime, "webhook_deliveries")
+    assert after == (before[0] + 1, before[1] + 1)
+
+
 def test_a_warning_about_a_table_that_was_vacuumed_is_no_error(runtime: Runtime) -> None:
     """An example is the warning about an open transaction that holds back freezing."""
     with psycopg.connect(runtime.settings.database_url, autocommit=True) as connection:

@@ -32,6 +32,10 @@ COMMANDS: dict[str, tuple[tuple[str, ...], dict[str, str]]] = {
     "a setting that is no number": (("queues",), {"CLAMOR_LEASE_S": "x"}),
     "an unknown job": (("schedule", "run", "make_coffee"), {}),
     "an option without a value": (("schedule", "run", "clean_up", "--option", "x"), {}),
+    "migrations behind a pooler": (("migrate",), {"CLAMOR_DATABASE_POOLER": "transaction"}),
+    "nothing to apply": (("migrate", "--apply"), {}),
+    "a role without a name": (("migrate", "--grant", "--app-role", ""), {}),
+    "one role for two": (("migrate", "--grant", "--app-role", "clamor_owner"), {}),
     "no model": (("validate", "/nowhere.model", *SERVER), {}),
     "half a calibration": (("process", "a.wav", "--tone-db", "94", *SERVER), {}),
 }
