@@ -56,7 +56,7 @@ MAINTAIN = 170_000
 
 @pytest.fixture(scope="module", params=["found", "embedded"])
 def roles(request: pytest.FixtureRequest) -> Iterator[WithRoles]:
-    """Yield the roles of a database that the owner has migrated in the schema ``Clamor-1``."""
+    """Yield the roles of a database that the owner has migrated. The schema needs quotes."""
     with ExitStack() as stack:
         try:
             if request.param == "found":
@@ -66,7 +66,7 @@ def roles(request: pytest.FixtureRequest) -> Iterator[WithRoles]:
         except servers.ServerUnavailable as reason:
             servers.unavailable(reason)
         url = stack.enter_context(servers.database(server_url))
-        made = stack.enter_context(with_roles(url, schema="Clamor-1"))
+        made = stack.enter_context(with_roles(url, schema='Clamor\'s "1"'))
         migrate.upgrade(made.owner_url)
         accounts.add_first(made.app_url)
         yield made
@@ -101,7 +101,7 @@ def test_the_tables_are_in_the_schema_and_as_the_models_say(roles: WithRoles) ->
             "SELECT DISTINCT schemaname, tableowner FROM pg_tables"
             " WHERE schemaname NOT IN ('pg_catalog', 'information_schema')"
         ).fetchall()
-    assert found == [("Clamor-1", roles.names.owner)]
+    assert found == [('Clamor\'s "1"', roles.names.owner)]
     assert migrate.drift(roles.owner_url) == []
     migrate.wait_until_migrated(roles.app_url)
 
