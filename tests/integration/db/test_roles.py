@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Iterator
-from contextlib import ExitStack
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -57,16 +56,7 @@ MAINTAIN = 170_000
 @pytest.fixture(scope="module", params=["found", "embedded"])
 def roles(request: pytest.FixtureRequest) -> Iterator[WithRoles]:
     """Yield the roles of a database that the owner has migrated. The schema needs quotes."""
-    with ExitStack() as stack:
-        try:
-            if request.param == "found":
-                server_url = stack.enter_context(servers.postgres())
-            else:
-                server_url = stack.enter_context(servers.private_postgres()).url
-        except servers.ServerUnavailable as reason:
-            servers.unavailable(reason)
-        url = stack.enter_context(servers.database(server_url))
-        made = stack.enter_context(with_roles(url, schema='Clamor\'s "1"'))
+    with servers.database_of(request.param) as url, with_roles(url, schema='Clamor\'s "1"') as made:
         migrate.upgrade(made.owner_url)
         accounts.add_first(made.app_url)
         yield made

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Iterator
-from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -39,15 +38,7 @@ def database_url(request: pytest.FixtureRequest) -> Iterator[str]:
 
     The two servers may be different releases.
     """
-    with ExitStack() as stack:
-        try:
-            if request.param == "found":
-                server_url = stack.enter_context(servers.postgres())
-            else:
-                server_url = stack.enter_context(servers.private_postgres()).url
-        except servers.ServerUnavailable as reason:
-            servers.unavailable(reason)
-        url = stack.enter_context(servers.database(server_url))
+    with servers.database_of(request.param) as url:
         migrate.upgrade(url)
         accounts.add_first(url)
         yield url
