@@ -31,10 +31,8 @@ from actors.messaging.messages import (
 )
 from actors.recovery import Recovery
 from db import migrate
-from db.connection_options import ConnectionOptions
 from db.queries import request_queries, retention_queries
 from db.queries.request_queries import RequestRow
-from db.roles import Roles
 from db.settings import Settings
 from db.store import Store
 from services.cli.main import main
@@ -349,12 +347,3 @@ def test_the_command_prints_the_sql_and_runs_it(
     for refused in (["migrate"], [*command, "--apply"]):
         assert main(refused) == 2
         assert "migrations need Postgres itself" in capsys.readouterr().err
-
-
-def test_names_are_checked() -> None:
-    for bad in ("", "x" * 64, "a$b", "a\0b"):
-        with pytest.raises(migrate.MigrationError, match="name of 1 to 63 bytes"):
-            Roles(schema=bad)
-    with pytest.raises(migrate.MigrationError, match="three different roles"):
-        Roles(owner="a", app="a")
-    assert ConnectionOptions().session_parameters()["timezone"] == "UTC"
