@@ -32,7 +32,7 @@ def differences(connection: Connection) -> list[str]:
     The connection must be in a transaction or able to begin one, and its user may create temporary
     tables. Nothing is changed.
     """
-    found = _read(connection, "current_schema()::regnamespace")
+    found = _read(connection, "quote_ident(current_schema())::regnamespace")
     expected = _expected(connection)
     return [
         line
@@ -68,7 +68,9 @@ def _expected(connection: Connection) -> Objects:
     try:
         # New tables go to the first schema of the path.
         connection.execute(
-            text("SELECT set_config('search_path', 'pg_temp, ' || current_schema(), true)")
+            text(
+                "SELECT set_config('search_path', 'pg_temp, ' || quote_ident(current_schema()), true)"
+            )
         )
         Base.metadata.create_all(connection, checkfirst=False)
         for statement in (*map(_function_sql, FUNCTIONS), *map(_trigger_sql, TRIGGERS)):

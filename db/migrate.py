@@ -16,6 +16,8 @@ from alembic.script import Script
 from sqlalchemy import Connection
 
 from db import catalog
+from db.connection_options import ConnectionOptions
+from db.engine import make_engine
 from db.migration.chain import BASE, SHIPPED, RevisionChain, losses
 from db.migration.definitions import Definitions
 from db.migration.errors import MigrationError, explained
@@ -30,10 +32,11 @@ from db.migration.execution import (
 )
 from db.migration.status import Status, invalid_indexes, remedy
 from db.migration.status import of as read_status
-from db.store import make_engine
 
 log = structlog.get_logger(__name__)
 
+#: How migrations connect. Their steps have timeouts of their own.
+CONNECTION = ConnectionOptions(application_name="clamor-migrate")
 #: The advisory lock of migrations.
 MIGRATION_LOCK = 0x6D696772617465
 #: The server's process that holds it.
@@ -163,7 +166,7 @@ def require(connection: Connection) -> None:
         )
 
 
-def wait_until_migrated(url: str) -> None:
+def wait_until_migrated(url: str, options: ConnectionOptions | None = None) -> None:
     """Wait until the schema is not older than this code needs.
 
     Also waits for an unavailable database. Logs one line at the start of the wait and one at its
@@ -174,7 +177,7 @@ def wait_until_migrated(url: str) -> None:
     UnreleasedSchema
         If waiting is of no use, since no migration leads to this schema.
     """
-    engine = make_engine(url)
+    engine = make_engine(url, options)
     try:
         began_at = time.monotonic()
         reason = _unready(engine)
@@ -223,7 +226,7 @@ def config(connection: Connection | None) -> Config:
 @contextmanager
 def connected(url: str, *, is_autocommit: bool = True) -> Iterator[Connection]:
     """Yield a connection for reading the catalog; whatever it changes is rolled back."""
-    engine = make_engine(url)
+    engine = make_engine(url, CONNECTION)
     level = {"isolation_level": "AUTOCOMMIT"} if is_autocommit else {}
     try:
         with engine.connect().execution_options(**level) as connection:
@@ -238,7 +241,7 @@ def _running(url: str, patience_s: float, say: Say | None) -> Iterator[Running]:
     engine = None
     try:
         with explained():
-            engine = make_engine(url)
+            engine = make_engine(url, CONNECTION)
             with engine.connect() as connection:
                 execution = Running(connection, patience_s=patience_s, say=say)
                 _lock(connection, execution.say)

@@ -8,27 +8,26 @@ are read by the object store's library and are not repeated here.
 from __future__ import annotations
 
 import os
-import re
 from collections.abc import Callable, Mapping
 from dataclasses import MISSING, dataclass, field, fields
-from ipaddress import IPv4Network, IPv6Network, ip_network
+from ipaddress import IPv4Network, IPv6Network
 from pathlib import Path
 from typing import Any, TypeVar
-from urllib.parse import urlsplit
 
 import platformdirs
 
+from db import setting_parsers as parsers
+from db.connection_options import ConnectionOptions
+
 Value = TypeVar("Value")
 
-#: The upper bound of the setting `max_batch_items`.
-MOST_BATCH_ITEMS = 100_000
 #: Names the folder of the standalone service.
 HOME_VARIABLE = "CLAMOR_HOME"
 #: That folder if root runs the service. Not below root's home: the embedded Postgres then runs as
 #: another user, which needs access to every folder above its data.
 ROOT_HOME = Path("/var/lib/clamor")
-#: Names the weights of the backbone. ``off`` means none; the mark precedes the hash of a file.
-BACKBONE_VARIABLE, BACKBONE_OFF, BACKBONE_MARK = "CLAMOR_BACKBONE_URL", "off", "#sha256="
+#: Names the weights of the backbone. ``off`` means none.
+BACKBONE_VARIABLE, BACKBONE_OFF = "CLAMOR_BACKBONE_URL", "off"
 #: Name the database, and the same database for migrations.
 DATABASE_VARIABLE, MIGRATION_VARIABLE = "DATABASE_URL", "CLAMOR_MIGRATION_URL"
 
@@ -48,88 +47,6 @@ def _setting(
     if default is MISSING:
         return field(metadata=metadata, repr=False)
     return field(default=default, metadata=metadata, repr=not secret)
-
-
-# The docstring of each parser is the type of its settings in docs/settings.md.
-
-
-def _positive_float(text: str) -> float:
-    """Number above 0."""
-    value = float(text)
-    if not value > 0:
-        raise ValueError("must be above zero")
-    return value
-
-
-def _not_negative(text: str) -> float:
-    """Number of at least 0."""
-    value = float(text)
-    if not 0 <= value < float("inf"):
-        raise ValueError("must be a number that is not below zero")
-    return value
-
-
-def _switch(text: str) -> bool:
-    """`on` or `off`."""
-    known = {"on": True, "true": True, "1": True, "off": False, "false": False, "0": False}
-    if text.lower() not in known:
-        raise ValueError("must be on or off")
-    return known[text.lower()]
-
-
-def _not_negative_int(text: str) -> int:
-    """Whole number of at least 0."""
-    value = int(text)
-    if value < 0:
-        raise ValueError("must be at least 0")
-    return value
-
-
-def _positive_int(text: str) -> int:
-    """Whole number of at least 1."""
-    value = int(text)
-    if value < 1:
-        raise ValueError("must be at least 1")
-    return value
-
-
-def _batch_items(text: str) -> int:
-    """Whole number from 1 to 100,000."""
-    value = _positive_int(text)
-    if value > MOST_BATCH_ITEMS:
-        raise ValueError(f"must be at most {MOST_BATCH_ITEMS}")
-    return value
-
-
-def _networks(text: str) -> tuple[IPv4Network | IPv6Network, ...]:
-    """Networks, separated by commas."""
-    try:
-        return tuple(ip_network(part.strip()) for part in text.split(",") if part.strip())
-    except ValueError:
-        raise ValueError("it must be networks such as 10.0.0.0/8, fd00::/8") from None
-
-
-def _backbone_url(text: str) -> str:
-    """Address, file, folder or `off`."""
-    place, marked, sha256 = text.partition(BACKBONE_MARK)
-    if not place or ("://" in place and not _is_web_address(place)):
-        raise ValueError("it must be an http(s) address, a file, a folder or off")
-    if marked and not re.fullmatch(r"[0-9a-fA-F]{64}", sha256):
-        raise ValueError(f"{BACKBONE_MARK} must be followed by 64 hexadecimal digits")
-    return text
-
-
-def _level(text: str) -> str:
-    """Name of a level."""
-    return text.strip().upper()
-
-
-def _is_web_address(text: str) -> bool:
-    try:
-        parts = urlsplit(text)
-        return parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
-    except ValueError:
-        return False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -157,10 +74,44 @@ class Settings:
     #: address: an http(s) address, a file or a folder with the same bytes; with ``#sha256=HEX``
     #: appended, another file of the family; ``off`` for no backbone. Workers and API need the value
     #: too (docs/model.md#the-backbone).
-    backbone_url: str = _setting(BACKBONE_VARIABLE, "", parse=_backbone_url, secret=True)
+    backbone_url: str = _setting(BACKBONE_VARIABLE, "", parse=parsers.backbone_url, secret=True)
     #: The base URL of the collector that traces are sent to by OTLP over HTTP, such as
     #: ``http://collector:4318``. Without it nothing is traced (docs/operations.md#traces).
     otlp_endpoint: str = _setting("OTEL_EXPORTER_OTLP_ENDPOINT", "")
+
+    # -- Database connections --
+
+    #: ``transaction`` if ``DATABASE_URL`` names PgBouncer in transaction mode, or a pooler like it
+    #: (docs/dba.md#pgbouncer). ``none`` for Postgres itself, or a pooler in session mode.
+    database_pooler: str = _setting(
+        "CLAMOR_DATABASE_POOLER", ConnectionOptions.database_pooler, parse=parsers.pooler
+    )
+    #: The most connections of an API process: one for each of its 16 threads by default.
+    api_pool_size: int = _setting("CLAMOR_API_POOL_SIZE", 16, parse=parsers.positive_int)
+    #: The most connections of a worker process, which renews its lease beside its work.
+    worker_pool_size: int = _setting("CLAMOR_WORKER_POOL_SIZE", 5, parse=parsers.positive_int)
+    #: How long a request waits for a free connection of its process before it is answered 503.
+    pool_timeout_s: float = _setting(
+        "CLAMOR_POOL_TIMEOUT_S", ConnectionOptions.pool_timeout_s, parse=parsers.timeout
+    )
+    #: How long a process waits for a new connection; at least 2 s, in whole seconds.
+    connect_timeout_s: float = _setting(
+        "CLAMOR_CONNECT_TIMEOUT_S", ConnectionOptions.connect_timeout_s, parse=parsers.timeout
+    )
+    #: A statement that runs for longer is ended. Migrations and VACUUM have their own limits.
+    statement_timeout_s: float = _setting(
+        "CLAMOR_STATEMENT_TIMEOUT_S", ConnectionOptions.statement_timeout_s, parse=parsers.timeout
+    )
+    #: A statement that waits for a lock for longer is ended.
+    lock_timeout_s: float = _setting(
+        "CLAMOR_LOCK_TIMEOUT_S", ConnectionOptions.lock_timeout_s, parse=parsers.timeout
+    )
+    #: A connection whose transaction is idle for longer is closed by Postgres.
+    idle_in_transaction_timeout_s: float = _setting(
+        "CLAMOR_IDLE_IN_TRANSACTION_TIMEOUT_S",
+        ConnectionOptions.idle_in_transaction_timeout_s,
+        parse=parsers.timeout,
+    )
 
     # -- Access --
 
@@ -170,91 +121,107 @@ class Settings:
     key_pepper: str = _setting("CLAMOR_KEY_PEPPER", "", secret=True)
     #: Requests per second and key, unless the key has its own rate; 0 for no limit
     #: (docs/limits.md#rate).
-    rate_limit_per_s: float = _setting("CLAMOR_RATE_LIMIT", 50.0, parse=_not_negative)
+    rate_limit_per_s: float = _setting("CLAMOR_RATE_LIMIT", 50.0, parse=parsers.not_negative)
     #: An idle key may make this many seconds' worth of requests at once.
-    rate_burst_s: float = _setting("CLAMOR_RATE_BURST_S", 4.0, parse=_positive_float)
+    rate_burst_s: float = _setting("CLAMOR_RATE_BURST_S", 4.0, parse=parsers.positive_float)
     #: Seconds of audio per user and month, unless the user has their own limit; without it there is
     #: no limit (docs/limits.md#quota).
     max_audio_s_per_month: float | None = _setting(
-        "CLAMOR_MAX_AUDIO_S_PER_MONTH", None, parse=_not_negative
+        "CLAMOR_MAX_AUDIO_S_PER_MONTH", None, parse=parsers.not_negative
     )
     #: Networks that callers' URLs may lead to although they are not public, such as the network of
     #: the recorders in a private installation: ``10.1.0.0/16, fd00::/8``.
     private_networks: tuple[IPv4Network | IPv6Network, ...] = _setting(
-        "CLAMOR_ALLOW_PRIVATE_ADDRESSES", (), parse=_networks
+        "CLAMOR_ALLOW_PRIVATE_ADDRESSES", (), parse=parsers.networks
     )
     #: Event streams that one server process allows at once; each takes a thread
     #: (docs/event-stream.md).
-    event_streams: int = _setting("CLAMOR_EVENT_STREAMS", 16, parse=_positive_int)
+    event_streams: int = _setting("CLAMOR_EVENT_STREAMS", 16, parse=parsers.positive_int)
 
     # -- Recordings --
 
     #: A larger recording is rejected during its upload; so are the clips of a form that are larger
     #: together.
-    max_upload_bytes: int = _setting("CLAMOR_MAX_UPLOAD_BYTES", 2 * 1024**3, parse=_positive_int)
+    max_upload_bytes: int = _setting(
+        "CLAMOR_MAX_UPLOAD_BYTES", 2 * 1024**3, parse=parsers.positive_int
+    )
     #: A longer recording is rejected: by its header, or during decoding.
-    max_duration_s: float = _setting("CLAMOR_MAX_DURATION_S", 24 * 3600.0, parse=_positive_float)
+    max_duration_s: float = _setting(
+        "CLAMOR_MAX_DURATION_S", 24 * 3600.0, parse=parsers.positive_float
+    )
     #: A recording with more channels is rejected by its header. The decoders never accept more than
     #: 64.
-    max_channels: int = _setting("CLAMOR_MAX_CHANNELS", 32, parse=_positive_int)
+    max_channels: int = _setting("CLAMOR_MAX_CHANNELS", 32, parse=parsers.positive_int)
     #: A recording with a higher sample rate is rejected by its header. The decoders never accept
     #: more than 768 kHz.
-    max_rate_hz: int = _setting("CLAMOR_MAX_RATE_HZ", 768_000, parse=_positive_int)
+    max_rate_hz: int = _setting("CLAMOR_MAX_RATE_HZ", 768_000, parse=parsers.positive_int)
     #: A batch with more recordings is rejected. More takes more memory at once: a list of keys may
     #: have a kilobyte for each (docs/limits.md#bodies).
-    max_batch_items: int = _setting("CLAMOR_MAX_BATCH_ITEMS", 10_000, parse=_batch_items)
+    max_batch_items: int = _setting("CLAMOR_MAX_BATCH_ITEMS", 10_000, parse=parsers.batch_items)
 
     # -- Work --
 
     #: A worker that does not renew its claim for this long loses it. Shorter recovers sooner from a
     #: dead worker; longer tolerates a machine that stalls.
-    lease_s: float = _setting("CLAMOR_LEASE_S", 30.0, parse=_positive_float)
+    lease_s: float = _setting("CLAMOR_LEASE_S", 30.0, parse=parsers.positive_float)
     #: The longest run of any step, which is then stopped and tried again; most steps have shorter
     #: limits, a span 120 s.
-    deadline_s: float = _setting("CLAMOR_DEADLINE_S", 1_500.0, parse=_positive_float)
+    deadline_s: float = _setting("CLAMOR_DEADLINE_S", 1_500.0, parse=parsers.positive_float)
     #: A step is given up after this many claims, whether they failed or killed their worker; five
     #: outlast a database that is unavailable for two minutes. Waiting for the blob store does not
     #: count (docs/reliability.md#waiting-for-storage).
-    max_attempts: int = _setting("CLAMOR_MAX_ATTEMPTS", 5, parse=_positive_int)
+    max_attempts: int = _setting("CLAMOR_MAX_ATTEMPTS", 5, parse=parsers.positive_int)
     #: How often recovery looks for stalled rows.
-    recovery_s: float = _setting("CLAMOR_RECOVERY_S", 3.0, parse=_positive_float)
+    recovery_s: float = _setting("CLAMOR_RECOVERY_S", 3.0, parse=parsers.positive_float)
 
     # -- Retention --
 
     #: A session is removed, with its recording, this many days after its end (docs/maintenance.md).
-    keep_days: float = _setting("CLAMOR_KEEP_DAYS", 30.0, parse=_positive_float)
+    keep_days: float = _setting("CLAMOR_KEEP_DAYS", 30.0, parse=parsers.positive_float)
     #: How many of the most confident detections per user and noise type keep their audio when their
     #: sessions are removed.
-    keep_best: int = _setting("CLAMOR_KEEP_BEST", 0, parse=_not_negative_int)
+    keep_best: int = _setting("CLAMOR_KEEP_BEST", 0, parse=parsers.not_negative_int)
     #: For how many days an export can be downloaded (docs/exports.md).
-    export_days: float = _setting("CLAMOR_EXPORT_DAYS", 7.0, parse=_positive_float)
+    export_days: float = _setting("CLAMOR_EXPORT_DAYS", 7.0, parse=parsers.positive_float)
     #: The age from which a blob without a row is an orphan: longer than any upload waits for its
     #: row. Files of trainings and validations, and unclaimed uploads to the store, have 24 times
     #: as long.
-    orphan_s: float = _setting("CLAMOR_ORPHAN_S", 3_600.0, parse=_positive_float)
+    orphan_s: float = _setting("CLAMOR_ORPHAN_S", 3_600.0, parse=parsers.positive_float)
     #: An orphan is marked first, and removed this many days later if it still has no row
     #: (docs/maintenance.md#blobs-that-no-row-names).
-    keep_orphans_days: float = _setting("CLAMOR_KEEP_ORPHANS_DAYS", 7.0, parse=_positive_float)
+    keep_orphans_days: float = _setting(
+        "CLAMOR_KEEP_ORPHANS_DAYS", 7.0, parse=parsers.positive_float
+    )
     #: For how many days the request log is kept. Usage by key is computed from it
     #: (docs/limits.md#records).
-    keep_requests_days: float = _setting("CLAMOR_KEEP_REQUESTS_DAYS", 90.0, parse=_positive_float)
+    keep_requests_days: float = _setting(
+        "CLAMOR_KEEP_REQUESTS_DAYS", 90.0, parse=parsers.positive_float
+    )
 
     # -- Logs --
 
     #: Whether each request is logged as a line (docs/limits.md#access-log).
-    access_log: bool = _setting("CLAMOR_ACCESS_LOG", True, parse=_switch)
+    access_log: bool = _setting("CLAMOR_ACCESS_LOG", True, parse=parsers.switch)
     #: ``DEBUG``, ``INFO``, ``WARNING`` or ``ERROR``.
-    log_level: str = _setting("CLAMOR_LOG_LEVEL", "INFO", parse=_level)
+    log_level: str = _setting("CLAMOR_LOG_LEVEL", "INFO", parse=parsers.level)
 
     @property
     def has_access_log(self) -> bool:
         """Whether the access log, whose lines have the level INFO, is enabled."""
         return self.access_log and self.log_level in ("DEBUG", "INFO")
 
+    def connection_options(self, application_name: str) -> ConnectionOptions:
+        """Return how a process of this name connects to Postgres."""
+        given = {name: getattr(self, name) for name in _CONNECTION_SETTINGS}
+        return ConnectionOptions(application_name=application_name, **given)
+
     @property
     def in_memory_broker(self) -> bool:
         """Whether messages stay inside this process."""
         return self.amqp_url.startswith("memory:")
+
+
+_CONNECTION_SETTINGS = {each.name for each in fields(ConnectionOptions)} - {"application_name"}
 
 
 def from_environment(environment: Mapping[str, str] = os.environ) -> Settings:
@@ -279,6 +246,23 @@ def from_environment(environment: Mapping[str, str] = os.environ) -> Settings:
     return Settings(**values)
 
 
+def connection_options(environment: Mapping[str, str] = os.environ) -> ConnectionOptions:
+    """Read the settings of connections alone, since SQL is printed without an installation.
+
+    Raises
+    ------
+    SettingsError
+        If one cannot be parsed.
+    """
+    values = {}
+    for setting in fields(Settings):
+        text = environment.get(setting.metadata["variable"], "").strip()
+        if text and setting.name in _CONNECTION_SETTINGS:
+            parse = setting.metadata["parse"]
+            values[setting.name] = _parsed(setting.metadata["variable"], text, parse)
+    return ConnectionOptions(**values)
+
+
 def backbone_url(environment: Mapping[str, str] = os.environ) -> str:
     """Read this setting alone, as the weights are fetched before there is an installation.
 
@@ -288,7 +272,7 @@ def backbone_url(environment: Mapping[str, str] = os.environ) -> str:
         If it cannot be parsed.
     """
     text = environment.get(BACKBONE_VARIABLE, "").strip()
-    return _parsed(BACKBONE_VARIABLE, text, _backbone_url) if text else ""
+    return _parsed(BACKBONE_VARIABLE, text, parsers.backbone_url) if text else ""
 
 
 def migration_url(environment: Mapping[str, str] = os.environ) -> str:
@@ -297,11 +281,18 @@ def migration_url(environment: Mapping[str, str] = os.environ) -> str:
     Raises
     ------
     SettingsError
-        If there is no database.
+        If there is no database, or only one behind a pooler that cannot hold the lock of
+        migrations.
     """
-    for variable in (MIGRATION_VARIABLE, DATABASE_VARIABLE):
-        if url := environment.get(variable, "").strip():
-            return url
+    if url := environment.get(MIGRATION_VARIABLE, "").strip():
+        return url
+    if connection_options(environment).in_transaction_mode:
+        raise SettingsError(
+            f"{MIGRATION_VARIABLE} is not set: migrations need the URL of Postgres itself, not of a"
+            " pooler in transaction mode"
+        )
+    if url := environment.get(DATABASE_VARIABLE, "").strip():
+        return url
     raise SettingsError(f"{DATABASE_VARIABLE} is not set; see docs/settings.md")
 
 

@@ -1,4 +1,4 @@
-"""The database engine and its transactions.
+"""The store: transactions, reads and compiled queries over one process's connections.
 
 Each process creates its own :class:`Store`, after any fork: connections shared by two processes
 return wrong rows.
@@ -20,59 +20,12 @@ from sqlalchemy.exc import DBAPIError, InvalidatePoolError
 from sqlalchemy.orm import Session, sessionmaker
 from sqlalchemy.pool import ConnectionPoolEntry, PoolProxiedConnection
 
-#: No statement of the product takes nearly this long; one that does is stuck.
-STATEMENT_TIMEOUT_MS = 30_000
-#: A lock that is held for longer indicates a fault.
-LOCK_TIMEOUT_MS = 10_000
-CONNECT_TIMEOUT_S = 5
-#: TCP settings by which a connection counts as dead after about 35 s without an answer from the
-#: other end. A server that is busy with a statement still answers.
-SILENT_PEER = {
-    "keepalives_idle": 20,
-    "keepalives_interval": 5,
-    "keepalives_count": 3,
-    "tcp_user_timeout": 35_000,
-}
-#: How long a request waits for a free connection before it fails with a request to retry.
-POOL_TIMEOUT_S = 5.0
+from db.connection_options import ConnectionOptions
+from db.engine import FIRST_STATEMENT, make_engine
+
 #: A connection that was idle for longer is pinged before use: a round trip to the server, which a
 #: busy process avoids.
 IDLE_S = 5.0
-
-
-def driver_url(url: str) -> sqlalchemy.URL:
-    """Convert a libpq URL to SQLAlchemy's form, with the psycopg 3 driver."""
-    return sqlalchemy.make_url(url).set(drivername="postgresql+psycopg")
-
-
-def make_engine(
-    url: str,
-    *,
-    statement_timeout_ms: int = STATEMENT_TIMEOUT_MS,
-    lock_timeout_ms: int = LOCK_TIMEOUT_MS,
-    **options: Any,
-) -> sqlalchemy.Engine:
-    """Create an engine with timeouts on all waits. All engines are created here.
-
-    The server ends a stuck statement. If the server itself vanishes without closing the connection,
-    the operating system notices and closes it.
-    """
-    return sqlalchemy.create_engine(
-        driver_url(url),
-        connect_args={
-            "connect_timeout": CONNECT_TIMEOUT_S,
-            "application_name": "clamor",
-            "options": (
-                f"-c statement_timeout={statement_timeout_ms} -c lock_timeout={lock_timeout_ms}"
-                " -c idle_in_transaction_session_timeout=60000 -c timezone=UTC"
-                # For a page of a list, compiling a plan and starting parallel workers take longer
-                # than running the plan.
-                " -c jit=off -c max_parallel_workers_per_gather=0"
-            ),
-            **SILENT_PEER,
-        },
-        **options,
-    )
 
 
 class ForkedStore(Exception):
@@ -114,13 +67,17 @@ class Store:
     parent's queries; using the store there raises :class:`ForkedStore`.
     """
 
-    def __init__(self, url: str, *, pool_size: int = 5) -> None:
+    def __init__(
+        self, url: str, *, pool_size: int = 5, options: ConnectionOptions | None = None
+    ) -> None:
         self._made_by = os.getpid()
+        options = options or ConnectionOptions()
         self._engine = make_engine(
             url,
+            options,
             pool_size=pool_size,
             max_overflow=0,
-            pool_timeout=POOL_TIMEOUT_S,
+            pool_timeout=options.pool_timeout_s,
             # The connection that was used last has the warmest caches and needs no ping.
             pool_use_lifo=True,
         )
@@ -144,14 +101,14 @@ class Store:
     def reading(self) -> Iterator[Session]:
         """Open a session for reading, in autocommit mode, which saves two round trips.
 
-        Every statement is a separate transaction: for queries of one statement.
+        Every statement may be a separate transaction: for queries of one statement.
         """
         self._check_process()
         # The session sees a transaction, but the driver begins none and sends nothing at its end.
         # SQLAlchemy's own switch to autocommit takes as long as a statement.
         with (
             self._engine.connect() as connection,
-            _autocommit(connection.connection),
+            _reading(connection.connection),
             Session(connection, expire_on_commit=False) as session,
         ):
             yield session
@@ -160,7 +117,8 @@ class Store:
         """Run a compiled query; return its row, or None."""
         self._check_process()
         try:
-            with self._engine.raw_connection() as pooled, _autocommit(pooled) as connection:
+            with self._engine.raw_connection() as pooled, _reading(pooled) as connection:
+                # Prepared at once, unless the connection prepares nothing.
                 row = connection.execute(question.sql, values, prepare=True).fetchone()
         except psycopg.Error as error:
             raise DBAPIError.instance(
@@ -177,6 +135,22 @@ class Store:
             raise ForkedStore(
                 f"this store was made by process {self._made_by}, before the fork of {os.getpid()}"
             )
+
+
+@contextmanager
+def _reading(pooled: PoolProxiedConnection) -> Iterator[psycopg.Connection[Any]]:
+    """Yield the driver's connection for statements that only read.
+
+    In autocommit mode, unless a first statement has to set the timeouts: they last for a
+    transaction, which the pool ends when it takes the connection back.
+    """
+    if (first := pooled.info.get(FIRST_STATEMENT)) is None:
+        with _autocommit(pooled) as connection:
+            yield connection
+        return
+    connection = pooled.dbapi_connection  # type: ignore[assignment]
+    connection.execute(first)
+    yield connection
 
 
 @contextmanager

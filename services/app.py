@@ -169,7 +169,11 @@ def get_app() -> falcon.App[falcon.Request, falcon.Response]:
     publisher = Publisher(broker.setup(settings), prefix=settings.queue_prefix)
     # The server stops on SIGTERM; pending nudges are sent before the process exits.
     atexit.register(publisher.close)
-    store = Store(settings.database_url, pool_size=SERVER_THREADS)
+    store = Store(
+        settings.database_url,
+        pool_size=settings.api_pool_size,
+        options=settings.connection_options("clamor-api"),
+    )
     recorder, limiter = start_background(settings, store)
     return create_app(
         Deps(
@@ -194,6 +198,6 @@ def start_background(settings: Settings, store: Store) -> tuple[RequestLog, Rate
     return recorder, limiter
 
 
-#: Concurrent requests of one server process besides its streams, and its pool of database
-#: connections. A stream needs a connection only briefly.
+#: Concurrent requests of one server process besides its streams, which need a connection only
+#: briefly.
 SERVER_THREADS = 16

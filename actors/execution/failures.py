@@ -22,6 +22,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from enum import Enum
 
+import psycopg
 import sqlalchemy.exc
 from dramatiq.middleware import Interrupt, Shutdown, TimeLimitExceeded
 
@@ -29,6 +30,7 @@ from actors.outbound.errors import OutboundError
 from actors.science.errors import ScienceError
 from db.blobs.errors import BlobError, BlobMissing, StorageFull, StorageUnavailable
 from db.tables.base import StoredProblem
+from db.temporary_errors import is_temporary
 
 #: Wait before the first retry, and the factor for each further one: the first retry comes soon, and
 #: five attempts survive two minutes without a store.
@@ -167,6 +169,13 @@ def _missing(_error: BaseException) -> StoredProblem:
     return StoredProblem(code="recording-missing", detail="the recording is no longer stored")
 
 
+def _of_the_database(error: BaseException) -> str:
+    # Not the message: it may contain a statement and its values.
+    if is_temporary(error):
+        return "the database is unavailable or did not respond in time"
+    return "the database rejected a statement"
+
+
 def _of_the_system(error: BaseException) -> str:
     assert isinstance(error, OSError)
     if error.errno in _NO_ROOM:
@@ -191,16 +200,7 @@ _FAULT = StoredProblem(
 
 _PASSING: tuple[tuple[tuple[type[BaseException], ...], Callable[[BaseException], str]], ...] = (
     ((DeadlineExceeded, OutboundError, BackboneOnOtherWorker), str),
-    (
-        (
-            sqlalchemy.exc.OperationalError,
-            sqlalchemy.exc.InterfaceError,
-            sqlalchemy.exc.TimeoutError,
-        ),
-        lambda _error: "the database is unavailable or did not respond in time",
-    ),
-    # The messages of all other database errors contain statements and their values.
-    ((sqlalchemy.exc.SQLAlchemyError,), lambda _error: "the database rejected a statement"),
+    ((sqlalchemy.exc.SQLAlchemyError, psycopg.Error), _of_the_database),
     ((StorageFull,), lambda _error: "the blob store is full"),
     ((StorageUnavailable,), lambda _error: "the blob store is unavailable or rejected a request"),
     ((BlobError,), lambda _error: "a file in the blob store could not be read"),

@@ -47,7 +47,11 @@ class Runtime:
         self, settings: Settings, broker: dramatiq.Broker, *, owns_process: bool = False
     ) -> None:
         self.settings = settings
-        self.store = Store(settings.database_url)
+        self.store = Store(
+            settings.database_url,
+            pool_size=settings.worker_pool_size,
+            options=settings.connection_options("clamor-worker"),
+        )
         self.blobs = Blobs(settings.blob_url)
         self.publisher = Publisher(broker, prefix=settings.queue_prefix)
         self.outbound = Outbound(settings.private_networks)

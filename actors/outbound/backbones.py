@@ -22,7 +22,8 @@ import httpx
 import structlog
 
 from db.blobs import durable
-from db.settings import BACKBONE_MARK, BACKBONE_OFF, home_folder
+from db.setting_parsers import BACKBONE_MARK
+from db.settings import BACKBONE_OFF, home_folder
 
 log = structlog.get_logger(__name__)
 

@@ -12,7 +12,8 @@ from db.migration.chain import RevisionChain
 
 INVALID_INDEXES = text(
     "SELECT relname FROM pg_index JOIN pg_class ON pg_class.oid = indexrelid"
-    " WHERE NOT indisvalid AND relnamespace = current_schema()::regnamespace ORDER BY relname"
+    " WHERE NOT indisvalid AND relnamespace = quote_ident(current_schema())::regnamespace"
+    " ORDER BY relname"
 )
 
 

@@ -11,7 +11,7 @@ from typing import Any
 from alembic import context
 from sqlalchemy import Connection
 
-from db.store import make_engine
+from db.engine import make_engine
 from db.tables.base import Base
 
 #: One transaction per migration: finished ones persist if a later one fails.

@@ -220,14 +220,17 @@ def kept_keys(tx: Session, keys: Iterable[str]) -> set[str]:
     return set(tx.scalars(select(KeptClip.blob_key).where(KeptClip.blob_key.in_(list(keys)))))
 
 
-# --- the tables themselves ---------------------------------------------------------------------
+# --- the tables themselves, in whichever schema the search path finds them ----------------------
 
 _TABLES = text("""
-    SELECT relname AS name, n_live_tup AS live_rows, n_dead_tup AS dead_rows,
-           pg_total_relation_size(relid) AS size_bytes
-    FROM pg_stat_user_tables
-    WHERE schemaname = 'public'
-    ORDER BY relname
+    SELECT stat.relname AS name, stat.n_live_tup AS live_rows, stat.n_dead_tup AS dead_rows,
+           pg_total_relation_size(stat.relid) AS size_bytes
+    FROM pg_stat_user_tables stat
+    JOIN pg_class ON pg_class.oid = stat.relid
+    WHERE pg_class.relnamespace = (
+        SELECT relnamespace FROM pg_class WHERE oid = to_regclass('audio_sessions')
+    )
+    ORDER BY stat.relname
 """)
 
 
@@ -245,7 +248,9 @@ _VACUUM_COUNTS = text("""
     SELECT stat.relname, stat.vacuum_count
     FROM pg_stat_user_tables stat
     JOIN pg_class ON pg_class.oid = stat.relid
-    WHERE stat.schemaname = 'public' AND pg_class.relkind <> 'p'
+    WHERE pg_class.relkind <> 'p' AND pg_class.relnamespace = (
+        SELECT relnamespace FROM pg_class WHERE oid = to_regclass('audio_sessions')
+    )
 """)
 
 
@@ -257,6 +262,18 @@ def vacuum_counts(tx: Session) -> dict[str, int]:
     return dict(tx.execute(_VACUUM_COUNTS).all())
 
 
+_SCHEMA = text("""
+    SELECT nspname FROM pg_namespace
+    JOIN pg_class ON pg_class.relnamespace = pg_namespace.oid
+    WHERE pg_class.oid = to_regclass('audio_sessions')
+""")
+
+
+def schema_of_tables(tx: Session) -> str:
+    """Return the schema of our tables, which the search path finds as in every other query."""
+    return str(tx.execute(_SCHEMA).scalar_one())
+
+
 _PARTITIONS = text("""
     SELECT parent.relname AS name,
            max((regexp_match(pg_get_expr(part.relpartbound, part.oid), $$TO \\('([^']+)'\\)$$))[1])
@@ -265,7 +282,9 @@ _PARTITIONS = text("""
     JOIN pg_class parent ON parent.oid = pg_partitioned_table.partrelid
     LEFT JOIN pg_inherits ON pg_inherits.inhparent = parent.oid
     LEFT JOIN pg_class part ON part.oid = pg_inherits.inhrelid
-    WHERE pg_partitioned_table.partstrat = 'r'
+    WHERE pg_partitioned_table.partstrat = 'r' AND parent.relnamespace = (
+        SELECT relnamespace FROM pg_class WHERE oid = to_regclass('audio_sessions')
+    )
     GROUP BY parent.relname
 """)
 

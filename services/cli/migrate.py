@@ -14,6 +14,14 @@ from services.cli import options
 #: Exit code of a migration that failed, and of a check that found a difference.
 FAILED = 1
 
+#: The options of --grant, with the defaults of :class:`db.roles.Roles`.
+NAMES = {
+    "owner-role": "clamor_owner",
+    "app-role": "clamor_app",
+    "read-role": "clamor_read",
+    "schema": "public",
+}
+
 
 def add_parser(commands: options.Commands) -> None:
     """Add the command."""
@@ -53,6 +61,16 @@ def add_parser(commands: options.Commands) -> None:
         metavar="SECONDS",
         help="how long a step tries to get its lock (default: 300)",
     )
+    instead.add_argument(
+        "--grant",
+        action="store_true",
+        help="print the SQL of the roles: an owner, an application, a reader (docs/dba.md#roles)",
+    )
+    parser.add_argument("--apply", action="store_true", help="run the SQL of --grant")
+    for option, default in NAMES.items():
+        parser.add_argument(
+            f"--{option}", default=default, metavar="NAME", help="for --grant (%(default)s)"
+        )
     parser.set_defaults(run=run)
 
 
@@ -73,8 +91,10 @@ def _run(args: argparse.Namespace) -> int:
     from db.migration.errors import MigrationError
     from db.settings import migration_url
 
-    if (args.json and not args.status) or (args.lose_data and not args.down):
-        raise MigrationError("--json and --lose-data belong to --status and --down")
+    for option, command in (("json", "status"), ("lose_data", "down"), ("apply", "grant")):
+        if getattr(args, option) and not getattr(args, command):
+            shown = option.replace("_", "-")
+            raise MigrationError(f"--{shown} belongs to --{command}: clamor migrate --{command}")
     if args.sql:
         migrate.sql()
     elif args.plan:
@@ -86,6 +106,8 @@ def _run(args: argparse.Namespace) -> int:
         return _check()
     elif args.down:
         return _down(args)
+    elif args.grant:
+        _grant(args)
     else:
         print(f"at revision {migrate.upgrade(migration_url(), to=args.to, **_how(args))}")
     return 0
@@ -104,6 +126,20 @@ def _down(args: argparse.Namespace) -> int:
         raise MigrationError("nothing was reverted: add --lose-data to consent to these losses")
     print(f"at revision {migrate.downgrade(url, args.down, **_how(args))}")
     return 0
+
+
+def _grant(args: argparse.Namespace) -> None:
+    from db import roles
+    from db.settings import connection_options, migration_url
+
+    names = roles.Roles(
+        owner=args.owner_role, app=args.app_role, reader=args.read_role, schema=args.schema
+    )
+    if not args.apply:
+        print(roles.statements(names, connection_options()), end="")
+        return
+    roles.apply(migration_url(), names, connection_options())
+    print(f"granted: {names.owner}, {names.app} and {names.reader} in schema {names.schema}")
 
 
 def _check() -> int:

@@ -18,7 +18,7 @@ def run(_args: argparse.Namespace) -> NoReturn:
     """Become the scheduler's process."""
     from services.cli.actions import replacement
 
-    replacement.wait_for_schema()
+    replacement.wait_for_schema("clamor-scheduler")
     # periodiq reads its cron lines in local time.
     program = ["-m", "actors.scheduling.scheduler", "actors.scheduling.jobs:boot"]
     replacement.become(program, TZ="UTC")

@@ -19,7 +19,7 @@ def run(args: argparse.Namespace) -> NoReturn:
     """Become dramatiq's master process."""
     from services.cli.actions import replacement
 
-    replacement.wait_for_schema()
+    replacement.wait_for_schema("clamor-worker")
     # One thread per process: parallelism comes from processes. All of dramatiq's defaults (one
     # process per core, eight threads, ten minutes to stop) are overridden here.
     program = ["-m", "dramatiq", "actors.worker:boot", "--processes", str(args.processes)]

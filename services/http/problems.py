@@ -13,10 +13,11 @@ from typing import Any
 import falcon
 import msgspec
 import structlog
-from sqlalchemy.exc import IntegrityError, OperationalError
+from sqlalchemy.exc import DBAPIError, IntegrityError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
 from db.blobs.errors import BlobError, StorageFull
+from db.temporary_errors import is_temporary
 from services.http import request_ids
 from services.http.caller_errors import RequestUnderWay
 from services.http.errors import FieldError, ServiceError
@@ -83,8 +84,8 @@ def install(app: falcon.App[Any, Any]) -> None:
     app.add_error_handler(Exception, _unexpected)
     app.add_error_handler(falcon.HTTPError, _framework_error)
     app.add_error_handler(IntegrityError, _in_conflict)
-    app.add_error_handler(OperationalError, _database_away)
-    app.add_error_handler(PoolTimeout, _database_away)
+    app.add_error_handler(DBAPIError, _database_failed)
+    app.add_error_handler(PoolTimeout, _database_failed)
     app.add_error_handler(BlobError, _blob_store_away)
     app.add_error_handler(ServiceError, _service_error)
 
@@ -147,9 +148,12 @@ def _in_conflict(
     answer(req, resp, RequestUnderWay("another attempt at this request finished first; retry"))
 
 
-def _database_away(
-    req: falcon.Request, resp: falcon.Response, error: Exception, _params: object
+def _database_failed(
+    req: falcon.Request, resp: falcon.Response, error: Exception, params: object
 ) -> None:
+    if not is_temporary(error):
+        _unexpected(req, resp, error, params)
+        return
     request_ids.name(req, resp)
     log.warning("database_away", error=type(error).__name__)
     answer(req, resp, StoreUnavailable("the database does not respond"))

@@ -21,7 +21,8 @@ from rich.table import Table
 from sqlalchemy import text
 
 from db import migrate
-from db.store import make_engine
+from db.connection_options import ConnectionOptions
+from db.engine import make_engine
 from db.tables.exports import Export, StoredSelection
 from tests.support import accounts, servers
 
@@ -50,7 +51,7 @@ _EVENTS = text("""
 def fill(url: str, *, n_events: int) -> None:
     """Add sessions with ``n_events`` events in total."""
     n_large = int(n_events * LARGE_SHARE)
-    engine = make_engine(url, statement_timeout_ms=600_000)
+    engine = make_engine(url, ConnectionOptions(statement_timeout_s=600))
     with engine.begin() as connection:
         connection.execute(
             _SESSIONS, {"user": accounts.TEAM, "n_sessions": (n_events - n_large) // FEW}

@@ -29,9 +29,9 @@ from actors.messaging.messages import ProcessAudioFile
 from actors.observability.logs import configure
 from db.blobs.blob_store import Blobs
 from db.blobs.keys import recording_key
+from db.engine import make_engine
 from db.queries import account_queries, session_queries
 from db.settings import from_environment
-from db.store import make_engine
 from db.tables.accounts import ApiKey, User
 from db.tables.sessions import PRIORITIES, AudioSession
 from db.tables.spans import SessionSpan

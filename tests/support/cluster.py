@@ -100,6 +100,7 @@ class Cluster:
             "BLOB_URL": settings.blob_url,
             "CLAMOR_QUEUE_PREFIX": settings.queue_prefix,
             "CLAMOR_KEY_PEPPER": settings.key_pepper,
+            "CLAMOR_DATABASE_POOLER": settings.database_pooler,
             "CLAMOR_LEASE_S": str(settings.lease_s),
             "CLAMOR_DEADLINE_S": str(settings.deadline_s),
             "CLAMOR_MAX_ATTEMPTS": str(settings.max_attempts),

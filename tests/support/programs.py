@@ -26,6 +26,8 @@ RABBITMQ_SCRIPTS = (
     "/usr/local/opt/rabbitmq/sbin/rabbitmq-server",
     "/opt/rabbitmq/sbin/rabbitmq-server",
 )
+#: Debian keeps PgBouncer off the path of users.
+SYSTEM_FOLDERS = ("/usr/sbin",)
 BROWSERS = ("chromium", "chromium-browser", "google-chrome")
 POLICY = Path("/usr/sbin/policy-rc.d")
 
@@ -46,6 +48,11 @@ def postgres_client(name: str) -> str | None:
     return shutil.which(name)
 
 
+def pgbouncer() -> str | None:
+    """Return the path of PgBouncer; None without it."""
+    return shutil.which("pgbouncer", path=os.pathsep.join((os.environ["PATH"], *SYSTEM_FOLDERS)))
+
+
 def _libatomic() -> bool:
     """Return whether the library for Playwright's driver on Linux is installed."""
     try:
@@ -60,6 +67,7 @@ PACKAGES: dict[str, Callable[[], object]] = {
     "curl": partial(shutil.which, "curl"),
     "libatomic1": _libatomic,
     "openssl": partial(shutil.which, "openssl"),
+    "pgbouncer": pgbouncer,
     "postgresql-client": partial(postgres_client, "pg_dump"),
     "rabbitmq-server": rabbitmq_server,
 }

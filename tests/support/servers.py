@@ -115,6 +115,23 @@ def database(server_url: str) -> Iterator[str]:
         drop_database(url, server_url=server_url)
 
 
+@contextlib.contextmanager
+def database_of(which: str) -> Iterator[str]:
+    """Create an empty database on the ``found`` server, or on a private ``embedded`` one.
+
+    The two may be different releases. Without the server the test is skipped, or fails in CI.
+    """
+    with contextlib.ExitStack() as stack:
+        try:
+            if which == "found":
+                server_url = stack.enter_context(postgres())
+            else:
+                server_url = stack.enter_context(private_postgres()).url
+        except ServerUnavailable as reason:
+            unavailable(reason)
+        yield stack.enter_context(database(server_url))
+
+
 def new_database(server_url: str, *, copy_of: str | None = None) -> str:
     """Create a database, empty or a copy of the one in a URL; return its URL."""
     name = f"clamor_test_{os.getpid()}_{secrets.token_hex(4)}"

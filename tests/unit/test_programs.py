@@ -9,6 +9,7 @@ import pytest
 
 from tests.support import programs, servers
 from tests.support.browser import chromium
+from tests.support.pgbouncer import pgbouncer
 
 ROOT = Path(__file__).parents[2]
 
@@ -18,6 +19,7 @@ def bare_path(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
     """Simulate a machine without any of the programs."""
     monkeypatch.setenv("PATH", str(tmp_path))
     monkeypatch.setattr(programs, "RABBITMQ_SCRIPTS", ())
+    monkeypatch.setattr(programs, "SYSTEM_FOLDERS", ())
     monkeypatch.setitem(programs.PACKAGES, "libatomic1", lambda: False)
     return tmp_path
 
@@ -35,7 +37,8 @@ def test_make_test_prints_the_command_for_an_ordinary_user(
     assert programs.main() == 0
     told = capsys.readouterr().out
     command = "sudo apt-get install --yes --no-install-recommends"
-    assert f"{command} chromium curl libatomic1 openssl postgresql-client rabbitmq-server" in told
+    packages = "chromium curl libatomic1 openssl pgbouncer postgresql-client rabbitmq-server"
+    assert f"{command} {packages}" in told
 
 
 def test_a_program_that_is_there_is_not_asked_for(bare_path: Path) -> None:
@@ -48,6 +51,17 @@ def test_a_program_that_is_there_is_not_asked_for(bare_path: Path) -> None:
 def test_without_a_browser_the_reason_names_the_command(bare_path: Path) -> None:
     with pytest.raises(servers.ServerUnavailable, match=r"libatomic1 is not .* apt-get install"):
         chromium().__enter__()
+
+
+def test_without_pgbouncer_the_reason_names_the_command(
+    bare_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CI", "true")
+    with (
+        pytest.raises(pytest.fail.Exception, match=r"pgbouncer is not .* apt-get install"),
+        pgbouncer("postgresql://127.0.0.1/none"),
+    ):
+        pass
 
 
 def test_without_rabbitmq_the_reason_names_the_command(bare_path: Path) -> None:

@@ -108,7 +108,7 @@ def synthesised(rng: np.random.Generator) -> Iterator[Sound]:
         n_samples = int(rng.uniform(1.0, 8.0) * RATE_HZ)
         samples = np.asarray(0.1 * make(rng, n_samples, RATE_HZ), dtype=np.float32)
         if rng.random() < CODEC_SHARE:
-            samples = codecs.drawn(samples, rng, among=codecs.FOR_BASE_TYPES)
+            samples = codecs.drawn(samples, rng)
         types = (name,) if name else ()
         yield Sound(f"{name or 'bed'}-{number}", types, str(number % N_GROUPS + 1), samples)
 

@@ -27,7 +27,7 @@ from actors.training.shipped_model import data_folder, estimator_report, held_ou
 from actors.training.shipped_model.estimator_report import Measured
 from actors.training.shipped_model.recipe import EVERYTHING, RecipeData
 
-NAME, VERSION = "clamor-base", "2.2.0"
+NAME, VERSION = "clamor-base", "2.1.0"
 
 CITATION = (
     "K. J. Piczak. ESC: Dataset for Environmental Sound Classification. "

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import NamedTuple
 
 import av
@@ -36,11 +36,9 @@ CODECS: Mapping[str, Codec] = {
     "Opus": Codec(48_000, "OGG", "OPUS"),
 }
 
-#: Those that sounds pass for the base types and for the networks, in the order in which they are
-#: drawn, and those through which accuracy is measured. (Base types trained through the others too
-#: named fewer everyday sounds.)
-FOR_BASE_TYPES = ("MP3, 16 kHz", "MP3, 32 kHz", "Vorbis, 16 kHz", "Opus, 16 kHz")
-FOR_NETWORKS = (*FOR_BASE_TYPES, "AAC, 16 kHz", "8 bits, 16 kHz", "8 bits, 8 kHz")
+#: Those that training sounds pass, in the order in which they are drawn, and those through which
+#: accuracy is measured.
+TRAINED = ("MP3, 16 kHz", "MP3, 32 kHz", "Vorbis, 16 kHz", "Opus, 16 kHz")
 MEASURED = ("MP3, 16 kHz", "Vorbis, 16 kHz", "Opus", "AAC, 16 kHz", "8 bits, 8 kHz")
 
 #: Bit rates of AAC at compression levels 0 and 1.
@@ -69,11 +67,9 @@ def coded(samples: Array, codec: Codec, *, level: float, rate_hz: int = RATE_HZ)
     return found
 
 
-def drawn(
-    samples: Array, rng: np.random.Generator, *, among: Sequence[str], rate_hz: int = RATE_HZ
-) -> Array:
-    """Pass a sound through one of some codecs at a random compression level."""
-    codec = CODECS[among[int(rng.integers(len(among)))]]
+def drawn(samples: Array, rng: np.random.Generator, *, rate_hz: int = RATE_HZ) -> Array:
+    """Pass a sound through one of `TRAINED` at a random compression level."""
+    codec = CODECS[TRAINED[int(rng.integers(len(TRAINED)))]]
     return coded(samples, codec, level=float(rng.uniform(0.0, 1.0)), rate_hz=rate_hz)
 
 

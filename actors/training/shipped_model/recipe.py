@@ -29,16 +29,11 @@ from actors.training import mixtures, network, partners
 from actors.training.dataset import LabelledClip
 from actors.training.mixtures import Scene
 from actors.training.network import Course, Spectra
-from actors.training.shipped_model import codecs
 
 SEED = 20_241
 
 #: Mixtures of each clip, of each synthesised type, and beds without a sound.
-COPIES, SYNTHESISED, BEDS = 10, 250, 800
-
-#: Shares of mixtures and of beds that pass a codec. Beds do so more often: what a codec leaves of
-#: steady noise resembles rain.
-CODED_MIXTURES, CODED_BEDS = 0.25, 0.5
+COPIES, SYNTHESISED, BEDS = 10, 250, 500
 
 #: Real mixtures of an epoch, per clip.
 SCENES_PER_CLIP = 4
@@ -128,33 +123,19 @@ def _scenes(clips: Sequence[LabelledClip]) -> list[Scene]:
         for number in range(SYNTHESISED):
             samples = (0.1 * sound(rng, mixtures.N_SAMPLES, RATE_HZ)).astype(np.float32)
             clip = LabelledClip(f"{name}-{number}", name, groups[number % len(groups)], samples)
-            made.append(_copy(clip, rng, is_plain=number % 6 == 0))
+            made.append(mixtures.of_clip(clip, rng, is_plain=number % 6 == 0))
     for number in range(BEDS):
         group = groups[number % len(groups)]
-        bed = mixtures.of_bed(f"bed-{number}", group, rng, label=BACKGROUND)
-        made.append(_perhaps_coded(bed, rng, share=CODED_BEDS))
+        made.append(mixtures.of_bed(f"bed-{number}", group, rng, label=BACKGROUND))
     return made
 
 
 def copies(clip: LabelledClip, rng: np.random.Generator) -> Iterator[Scene]:
-    """Return the clip itself, and copies that vary in all but the label."""
+    """Return the clip itself, and copies of varying speed, spectrum, place, noise and level."""
     if not clip.samples.any():
         return
     for number in range(COPIES):
-        yield _copy(clip, rng, is_plain=number == 0)
-
-
-def _copy(clip: LabelledClip, rng: np.random.Generator, *, is_plain: bool) -> Scene:
-    scene = mixtures.of_clip(clip, rng, is_plain=is_plain)
-    return scene if is_plain else _perhaps_coded(scene, rng, share=CODED_MIXTURES)
-
-
-def _perhaps_coded(scene: Scene, rng: np.random.Generator, *, share: float) -> Scene:
-    """Pass a share of scenes through a codec."""
-    if rng.random() >= share:
-        return scene
-    samples = codecs.drawn(scene.samples, rng, among=codecs.FOR_NETWORKS, rate_hz=RATE_HZ)
-    return replace(scene, samples=samples)
+        yield mixtures.of_clip(clip, rng, is_plain=number == 0)
 
 
 def _store(given: RecipeData, folder: Path) -> None:

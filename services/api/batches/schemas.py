@@ -11,7 +11,7 @@ import msgspec
 
 from actors.facts import rounding
 from db.blobs.keys import MOST_KEY_BYTES
-from db.settings import MOST_BATCH_ITEMS
+from db.setting_parsers import MOST_BATCH_ITEMS
 from db.tables import batches as models
 from db.tables.documents.sessions import NoiseTypeSummary
 from db.tables.sessions import PRIORITIES, UNFINISHED_STATES

@@ -23,7 +23,7 @@ from services.http.errors import ServiceError, UserError
 
 @contextmanager
 def _store(settings: Settings) -> Iterator[Store]:
-    store = Store(settings.database_url, pool_size=1)
+    store = Store(settings.database_url, pool_size=1, options=settings.connection_options("clamor"))
     try:
         yield store
     except ServiceError as error:

@@ -24,7 +24,7 @@ WELL, UNWELL = 0, 1
 
 def show(settings: Settings, *, as_json: bool) -> int:
     """Show the latest check; return 1 if a check failed or if the result is too old."""
-    store = Store(settings.database_url, pool_size=1)
+    store = Store(settings.database_url, pool_size=1, options=settings.connection_options("clamor"))
     try:
         with store.transaction() as tx:
             run, now = job_run_queries.latest_result(tx, JOB), session_queries.clock(tx)

@@ -20,7 +20,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
-from sqlalchemy.exc import OperationalError
+from sqlalchemy.exc import SQLAlchemyError
 
 from actors.messaging import broker, dead_letters, kinds, queues
 from actors.messaging.dead_letters import DeadLetter, Fate
@@ -29,6 +29,7 @@ from actors.messaging.queues import Depth
 from db.queries.queue_queries import Backlog
 from db.settings import Settings
 from db.store import Store
+from db.temporary_errors import is_temporary
 from services.http.errors import UserError
 from services.processes.homes import Service
 
@@ -146,11 +147,13 @@ def _of_service(settings: Settings, service: Service) -> list[QueueLine]:
 
 
 def _backlogs(settings: Settings) -> dict[str, Backlog]:
-    store = Store(settings.database_url, pool_size=1)
+    store = Store(settings.database_url, pool_size=1, options=settings.connection_options("clamor"))
     try:
         with store.transaction() as tx:
             return kinds.backlogs(tx)
-    except OperationalError:
+    except SQLAlchemyError as error:
+        if not is_temporary(error):
+            raise
         print(
             "clamor: the database does not answer: 'held' and 'oldest' are unknown", file=sys.stderr
         )

@@ -14,15 +14,18 @@ from db.settings import from_environment
 from services.http import shutdown
 
 
-def wait_for_schema() -> None:
-    """Wait until the database has the schema of this release; SIGTERM ends the wait."""
+def wait_for_schema(process: str) -> None:
+    """Wait until the database has the schema of this release; SIGTERM ends the wait.
+
+    ``process`` is the name of the waiting process in ``pg_stat_activity``.
+    """
     settings = from_environment()
     configure(settings.log_level)
     # Without a handler, PID 1 of a container would ignore the signal. The program that this process
     # becomes does not inherit the handler. There is nothing to clean up, and an exception could get
     # lost in a callback of the database library.
     signal.signal(signal.SIGTERM, lambda *_: os._exit(0))
-    migrate.wait_until_migrated(settings.database_url)
+    migrate.wait_until_migrated(settings.database_url, settings.connection_options(process))
 
 
 def become(arguments: Sequence[str], **environment: str) -> NoReturn:

@@ -26,7 +26,7 @@ POLL_S = 0.5
 
 def overview(settings: Settings, *, as_json: bool) -> int:
     """Show every job; return 1 if the latest run of one failed."""
-    store = Store(settings.database_url, pool_size=1)
+    store = Store(settings.database_url, pool_size=1, options=settings.connection_options("clamor"))
     try:
         found = jobs.jobs(store).items
     finally:
@@ -51,7 +51,7 @@ def overview(settings: Settings, *, as_json: bool) -> int:
 
 def run(settings: Settings, name: str, options: Sequence[str]) -> int:
     """Run a job, and wait for its end; return 1 if it failed."""
-    store = Store(settings.database_url, pool_size=1)
+    store = Store(settings.database_url, pool_size=1, options=settings.connection_options("clamor"))
     # The in-memory broker belongs to the process of the service, and is out of reach here.
     publisher = (
         None

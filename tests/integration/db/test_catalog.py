@@ -8,8 +8,8 @@ import pytest
 from sqlalchemy import Connection, text
 
 from db import catalog
+from db.engine import make_engine
 from db.ids import new_id
-from db.store import make_engine
 
 pytestmark = pytest.mark.integration
 

@@ -13,10 +13,11 @@ from sqlalchemy import Connection, select, text
 
 from db import migrate
 from db.blobs.blob_store import Blobs
+from db.engine import make_engine
 from db.ids import new_id
 from db.migration.chain import VERSIONS, RevisionChain
 from db.migration.errors import MigrationError
-from db.store import Store, make_engine
+from db.store import Store
 from db.tables.retention import Installation
 from db.tables.sessions import AudioSession, Turn
 from db.tables.webhooks import WebhookDelivery

@@ -25,7 +25,10 @@ from sqlalchemy import (
 
 import db as store_package
 from db import store as session
+from db.connection_options import ConnectionOptions
+from db.engine import make_engine
 from db.migration.execution import LOCK_TIMEOUTS_MS, STATEMENT_TIMEOUT_MS, Running
+from db.settings import from_environment
 from db.store import CompiledQuery, Store
 from tests.support.cluster import eventually
 
@@ -44,14 +47,48 @@ def timeouts(connection: Connection) -> dict[str, int]:
 def test_a_statement_of_the_store_gives_way(store: Store) -> None:
     with store.engine.connect() as connection:
         assert timeouts(connection) == {
-            "statement_timeout": session.STATEMENT_TIMEOUT_MS,
-            "lock_timeout": session.LOCK_TIMEOUT_MS,
+            "statement_timeout": 30_000,
+            "lock_timeout": 10_000,
             "idle_in_transaction_session_timeout": 60_000,
         }
 
 
+def test_the_timeouts_of_the_settings_are_in_force(database_url: str) -> None:
+    settings = from_environment(
+        {
+            "DATABASE_URL": database_url,
+            "AMQP_URL": "memory://",
+            "BLOB_URL": "file:///unused",
+            "CLAMOR_STATEMENT_TIMEOUT_S": "3.5",
+            "CLAMOR_LOCK_TIMEOUT_S": "2",
+            "CLAMOR_IDLE_IN_TRANSACTION_TIMEOUT_S": "50",
+            "CLAMOR_POOL_TIMEOUT_S": "0.1",
+        }
+    )
+    own = Store(database_url, pool_size=1, options=settings.connection_options("clamor-test"))
+    with own.engine.connect() as connection:
+        assert timeouts(connection) == {
+            "statement_timeout": 3_500,
+            "lock_timeout": 2_000,
+            "idle_in_transaction_session_timeout": 50_000,
+        }
+        name = connection.execute(text("SHOW application_name")).scalar_one()
+        assert name == "clamor-test"
+        with pytest.raises(sqlalchemy.exc.TimeoutError, match=r"timeout 0\.10"):
+            own.engine.connect()
+    own.close()
+
+
+def test_the_options_of_the_url_are_kept(database_url: str) -> None:
+    own = Store(f"{database_url}?options=-csearch_path%3Delsewhere", pool_size=1)
+    with own.reading() as tx:
+        assert tx.execute(text("SHOW search_path")).scalar_one() == "elsewhere"
+        assert tx.execute(text("SHOW lock_timeout")).scalar_one() == "10s"
+    own.close()
+
+
 def test_a_stuck_statement_is_ended(database_url: str) -> None:
-    engine = session.make_engine(database_url, statement_timeout_ms=200)
+    engine = make_engine(database_url, ConnectionOptions(statement_timeout_s=0.2))
     with (
         engine.connect() as connection,
         pytest.raises(sqlalchemy.exc.OperationalError) as failure,
@@ -62,7 +99,7 @@ def test_a_stuck_statement_is_ended(database_url: str) -> None:
 
 
 def test_brief_steps_of_migrations_give_way_and_long_ones_do_not(database_url: str) -> None:
-    engine = session.make_engine(database_url)
+    engine = make_engine(database_url)
     with engine.connect() as connection:
         running = Running(connection)
         brief = timeouts(connection)
@@ -85,7 +122,7 @@ def test_engines_are_made_in_one_place() -> None:
         for path in (root / package).rglob("*.py")
         if re.search(r"create_engine\(|psycopg\.connect\(", path.read_text())
     ]
-    assert making == ["db/store.py"]
+    assert making == ["db/engine.py"]
 
 
 def backend(store: Store) -> int:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Iterator
-from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -39,15 +38,7 @@ def database_url(request: pytest.FixtureRequest) -> Iterator[str]:
 
     The two servers may be different releases.
     """
-    with ExitStack() as stack:
-        try:
-            if request.param == "found":
-                server_url = stack.enter_context(servers.postgres())
-            else:
-                server_url = stack.enter_context(servers.private_postgres()).url
-        except servers.ServerUnavailable as reason:
-            servers.unavailable(reason)
-        url = stack.enter_context(servers.database(server_url))
+    with servers.database_of(request.param) as url:
         migrate.upgrade(url)
         accounts.add_first(url)
         yield url
@@ -155,6 +146,25 @@ def test_one_table_that_is_passed_over_keeps_no_other_from_being_vacuumed(
     assert run.problem is not None
     assert "webhooks" in run.problem["detail"]
     assert vacuum_count(runtime, "audio_sessions") == before + 1
+
+
+def test_a_locked_table_keeps_no_other_from_being_vacuumed(runtime: Runtime) -> None:
+    before = vacuum_count(runtime, "webhooks"), vacuum_count(runtime, "webhook_deliveries")
+    settings = replace(runtime.settings, lock_timeout_s=0.1)
+    other = Runtime(settings, broker.setup(settings))
+    with psycopg.connect(runtime.settings.database_url) as holder:
+        holder.execute("LOCK TABLE users IN SHARE UPDATE EXCLUSIVE MODE")
+        with structlog.testing.capture_logs() as logs:
+            run = ask(other, VacuumDatabase())
+    other.close()
+    assert run.problem is not None
+    assert "not vacuumed: users. " in run.problem["detail"]
+    refused = [entry for entry in logs if entry["event"] == "vacuum_refused"]
+    assert [(entry["table"], entry["error"]) for entry in refused] == [
+        ("users", "LockNotAvailable")
+    ]
+    after = vacuum_count(runtime, "webhooks"), vacuum_count(runtime, "webhook_deliveries")
+    assert after == (before[0] + 1, before[1] + 1)
 
 
 def test_a_warning_about_a_table_that_was_vacuumed_is_no_error(runtime: Runtime) -> None:

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from services.cli.main import USAGE_ERROR, main
+from services.cli.migrate import FAILED
 from tests.support import golden
 
 GOLDEN = Path(__file__).parent / "golden" / "errors.txt"
@@ -32,6 +33,10 @@ COMMANDS: dict[str, tuple[tuple[str, ...], dict[str, str]]] = {
     "a setting that is no number": (("queues",), {"CLAMOR_LEASE_S": "x"}),
     "an unknown job": (("schedule", "run", "make_coffee"), {}),
     "an option without a value": (("schedule", "run", "clean_up", "--option", "x"), {}),
+    "migrations behind a pooler": (("migrate",), {"CLAMOR_DATABASE_POOLER": "transaction"}),
+    "nothing to apply": (("migrate", "--apply"), {}),
+    "a role without a name": (("migrate", "--grant", "--app-role", ""), {}),
+    "one role for two": (("migrate", "--grant", "--app-role", "clamor_owner"), {}),
     "no model": (("validate", "/nowhere.model", *SERVER), {}),
     "half a calibration": (("process", "a.wav", "--tone-db", "94", *SERVER), {}),
 }
@@ -44,7 +49,7 @@ def test_a_command_that_fails_says_what_to_do(
     arguments, environment = COMMANDS[name]
     for variable, value in (ENVIRONMENT | environment).items():
         monkeypatch.setenv(variable, value)
-    assert main(arguments) == USAGE_ERROR
+    assert main(arguments) == (FAILED if arguments[0] == "migrate" else USAGE_ERROR)
     printed = capsys.readouterr()
     assert printed.err.splitlines() == [f"clamor: {SENTENCES[name]}"]
 

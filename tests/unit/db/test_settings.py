@@ -8,11 +8,13 @@ from pathlib import Path
 
 import pytest
 
+from db.connection_options import ConnectionOptions
 from db.settings import (
     ROOT_HOME,
     Settings,
     SettingsError,
     backbone_url,
+    connection_options,
     from_environment,
     home_folder,
     migration_url,
@@ -52,6 +54,34 @@ def test_the_url_of_migrations_needs_no_other_setting() -> None:
     with pytest.raises(SettingsError, match=r"^DATABASE_URL is not set"):
         migration_url({})
     assert "secret" not in repr(from_environment(GIVEN | {"CLAMOR_MIGRATION_URL": owner}))
+
+
+@pytest.mark.parametrize("text", ["session", "Transaction", "secret", "on"])
+def test_another_pooler_is_refused(text: str) -> None:
+    with pytest.raises(SettingsError, match=r"must be none or transaction$") as caught:
+        from_environment(GIVEN | {"CLAMOR_DATABASE_POOLER": text})
+    assert "secret" not in str(caught.value)
+
+
+@pytest.mark.parametrize("text", ["0", "-1", "nan", "inf", "86401"])
+def test_a_timeout_is_above_zero_and_at_most_a_day(text: str) -> None:
+    for variable in ("CLAMOR_STATEMENT_TIMEOUT_S", "CLAMOR_POOL_TIMEOUT_S"):
+        with pytest.raises(SettingsError, match=rf"^{variable} cannot be read: must be"):
+            from_environment(GIVEN | {variable: text})
+
+
+def test_the_options_of_connections() -> None:
+    assert from_environment(GIVEN).connection_options("x") == ConnectionOptions(
+        application_name="x"
+    )
+    changed = {"CLAMOR_DATABASE_POOLER": "transaction", "CLAMOR_LOCK_TIMEOUT_S": "0.0001"}
+    options = from_environment(GIVEN | changed).connection_options("clamor-api")
+    assert options.in_transaction_mode
+    # Not 0, which would disable it.
+    assert options.session_parameters()["lock_timeout"] == "1"
+    # SQL is printed without an installation, by the same settings.
+    assert connection_options(changed).timeouts() == options.timeouts()
+    assert connection_options({}) == ConnectionOptions()
 
 
 def test_secrets_are_not_shown() -> None:

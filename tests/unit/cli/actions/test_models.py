@@ -14,7 +14,7 @@ from tests.unit.client.test_client import RECORD, Server, client_of
 
 COMPARISON = {
     "basis": "nothing in common",
-    "in_use": "clamor-base 2.2.0",
+    "in_use": "clamor-base 2.1.0",
     "set_sha256": None,
     "figures": [{"name": "clip_accuracy", "candidate": 0.925, "in_use": 0.94, "is_worse": True}],
     "lost_noise_types": ["rain", "rooster"],

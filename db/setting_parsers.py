@@ -1,0 +1,111 @@
+"""Parse the values of settings. The docstring of each parser is the type in docs/settings.md.
+
+Each raises ValueError with a message that says what the value must be.
+"""
+
+from __future__ import annotations
+
+import re
+from ipaddress import IPv4Network, IPv6Network, ip_network
+from urllib.parse import urlsplit
+
+from db.connection_options import NO_POOLER, TRANSACTION_POOLER
+
+#: The upper bound of the setting `max_batch_items`.
+MOST_BATCH_ITEMS = 100_000
+#: Precedes the hash of a file of weights.
+BACKBONE_MARK = "#sha256="
+
+
+def positive_float(text: str) -> float:
+    """Number above 0."""
+    value = float(text)
+    if not value > 0:
+        raise ValueError("must be above zero")
+    return value
+
+
+def not_negative(text: str) -> float:
+    """Number of at least 0."""
+    value = float(text)
+    if not 0 <= value < float("inf"):
+        raise ValueError("must be a number that is not below zero")
+    return value
+
+
+def switch(text: str) -> bool:
+    """`on` or `off`."""
+    known = {"on": True, "true": True, "1": True, "off": False, "false": False, "0": False}
+    if text.lower() not in known:
+        raise ValueError("must be on or off")
+    return known[text.lower()]
+
+
+def not_negative_int(text: str) -> int:
+    """Whole number of at least 0."""
+    value = int(text)
+    if value < 0:
+        raise ValueError("must be at least 0")
+    return value
+
+
+def positive_int(text: str) -> int:
+    """Whole number of at least 1."""
+    value = int(text)
+    if value < 1:
+        raise ValueError("must be at least 1")
+    return value
+
+
+def batch_items(text: str) -> int:
+    """Whole number from 1 to 100,000."""
+    value = positive_int(text)
+    if value > MOST_BATCH_ITEMS:
+        raise ValueError(f"must be at most {MOST_BATCH_ITEMS}")
+    return value
+
+
+def timeout(text: str) -> float:
+    """Number above 0, at most 86,400."""
+    value = positive_float(text)
+    if value > 86_400:
+        raise ValueError("must be at most 86400")
+    return value
+
+
+def pooler(text: str) -> str:
+    """`none` or `transaction`."""
+    if text not in (NO_POOLER, TRANSACTION_POOLER):
+        raise ValueError(f"must be {NO_POOLER} or {TRANSACTION_POOLER}")
+    return text
+
+
+def networks(text: str) -> tuple[IPv4Network | IPv6Network, ...]:
+    """Networks, separated by commas."""
+    try:
+        return tuple(ip_network(part.strip()) for part in text.split(",") if part.strip())
+    except ValueError:
+        raise ValueError("it must be networks such as 10.0.0.0/8, fd00::/8") from None
+
+
+def backbone_url(text: str) -> str:
+    """Address, file, folder or `off`."""
+    place, marked, sha256 = text.partition(BACKBONE_MARK)
+    if not place or ("://" in place and not _is_web_address(place)):
+        raise ValueError("it must be an http(s) address, a file, a folder or off")
+    if marked and not re.fullmatch(r"[0-9a-fA-F]{64}", sha256):
+        raise ValueError(f"{BACKBONE_MARK} must be followed by 64 hexadecimal digits")
+    return text
+
+
+def level(text: str) -> str:
+    """Name of a level."""
+    return text.strip().upper()
+
+
+def _is_web_address(text: str) -> bool:
+    try:
+        parts = urlsplit(text)
+        return parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        return False
