@@ -126,6 +126,7 @@ class AudioSession(Claimable, Owned, Traced, Base):
         Index("ix_audio_sessions_user_duration", "user_id", "duration_s", "id"),
         Index("ix_audio_sessions_user_finished", "user_id", "finished_at", "id"),
         Index("ix_audio_sessions_user_state", "user_id", "state", "created_at", "id"),
+        Index("ix_audio_sessions_user_confidence", "user_id", "max_confidence"),
         Index("ix_audio_sessions_user_file", "user_id", "file_name", "created_at", "id"),
         Index("ix_audio_sessions_model_id", "model_id"),
         Index(
@@ -296,6 +297,8 @@ class AudioSession(Claimable, Owned, Traced, Base):
     #: Set at the end. ``problem`` is null unless something was lost.
     summary: Mapped[JsonObject | None] = mapped_column(JSONB)
     problem: Mapped[StoredProblem | None] = mapped_column(JSONB)
+    #: The greatest confidence of its detections; null without any.
+    max_confidence: Mapped[float | None]
     #: The key of the response about its levels.
     levels_answer_key: Mapped[str | None]
     #: The copy of the recording without speech, set at the end of a session with muting.

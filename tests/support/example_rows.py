@@ -65,7 +65,8 @@ def add(store: Store, blobs: Blobs) -> None:
 
 def _rows(now: datetime) -> Iterator[Base]:
     (answered,) = _answer("GET /v1/sessions/{session_id:uuid}/detections")["items"]
-    event = {name: value for name, value in answered.items() if name != "third_octaves"}
+    # The database computes the ID.
+    event = {name: answered[name] for name in answered.keys() - {"id", "third_octaves"}}
     event["third_octaves_db"] = [band["lzeq_db"] for band in answered["third_octaves"]]
     ended: dict[str, Any] = {
         "state": "completed",
@@ -84,7 +85,7 @@ def _rows(now: datetime) -> Iterator[Base]:
     yield AudioBatch(id=BATCH, state="taken", options={}, items_total=1, next_item=1, user_id=USER)
     yield _session(started_at=now, finished_at=now + timedelta(seconds=2))
     yield AudioBatchItem(batch_id=BATCH, item_index=0, file_name="a", session_id=SESSION)
-    yield NoiseDetection(session_id=SESSION, event_index=0, **event)
+    yield NoiseDetection(session_id=SESSION, event_index=0, user_id=USER, **event)
     yield _analysis()
     yield TrainingJob(id=JOB, name="site-7", version=1, seed=0, **ended)
     yield Validation(id=VALIDATION, report={"passed": True, "checks": []}, **ended)
