@@ -234,6 +234,68 @@ def test_reports_without_sums_by_group_become_stale(database_url: str) -> None:
     ]
 
 
+#: The last revision with detections that have neither an ID nor a time.
+BEFORE_IDS = "0039"
+
+
+def test_detections_get_ids_times_and_owners(database_url: str) -> None:
+    """More sessions than a batch; and again after a run that was interrupted."""
+    engine = sqlalchemy.create_engine(driver_url(database_url))
+    filled = text(
+        """
+        SELECT count(*), count(DISTINCT d.id),
+            bool_and(d.user_id IS NOT DISTINCT FROM s.user_id
+                AND d.heard_at IS NOT DISTINCT FROM s.recorded_at + make_interval(secs => start_s)),
+            count(heard_at), bool_and(s.max_confidence = 0.75)
+        FROM noise_detections d JOIN audio_sessions s ON s.id = session_id
+        """
+    )
+    with engine.connect() as connection:
+        command.downgrade(migrate.config(connection), BEFORE_IDS)
+        connection.execute(
+            text("INSERT INTO users (id, email, name) VALUES (gen_random_uuid(), 'a@b', 'a')")
+        )
+        connection.execute(
+            text(
+                """
+                INSERT INTO audio_sessions
+                    (id, file_name, recording_key, state, recorded_at, user_id)
+                SELECT gen_random_uuid(), 'a', 'b', 'queued',
+                    CASE WHEN n % 3 > 0 THEN now() END,
+                    CASE WHEN n % 5 > 0 THEN (SELECT id FROM users LIMIT 1) END
+                FROM generate_series(1, 1203) n
+                """
+            )
+        )
+        connection.execute(
+            text(
+                "INSERT INTO noise_detections"
+                " (session_id, event_index, start_s, end_s, noise_type, confidence)"
+                " SELECT id, n, n + 0.25, n + 1, 'rain', 0.5 + n * 0.25"
+                " FROM audio_sessions, generate_series(0, 1) n"
+            )
+        )
+        connection.commit()
+        for _ in range(2):
+            command.upgrade(migrate.config(connection), "head")
+            connection.commit()
+            found = tuple(connection.execute(filled).one())
+            ids = set(connection.execute(text("SELECT id FROM noise_detections")).scalars())
+            assert found == (2_406, 2_406, True, 1_604, True)
+            connection.execute(text("UPDATE noise_detections SET heard_at = NULL, user_id = NULL"))
+            connection.execute(text("UPDATE audio_sessions SET max_confidence = NULL"))
+            connection.execute(
+                text("UPDATE alembic_version SET version_num = :before"), {"before": BEFORE_IDS}
+            )
+            connection.commit()
+        assert ids == set(connection.execute(text("SELECT id FROM noise_detections")).scalars())
+        connection.commit()
+        command.upgrade(migrate.config(connection), "head")
+        connection.commit()
+    engine.dispose()
+    assert migrate.drift(database_url) == []
+
+
 def test_the_sql_can_be_read(capsys: pytest.CaptureFixture[str]) -> None:
     migrate.sql()
     assert "CREATE TABLE audio_sessions" in capsys.readouterr().out

@@ -31,6 +31,7 @@ RANDOM = 5
 
 #: Operations that may refuse a body or parameter that the description allows, and why.
 REFUSALS = {
+    "GET /v1/detections/summary": "an interval is not empty, or longer than a year",
     "GET /v1/usage": "a period is not longer than a month, and does not end before it begins",
     "PATCH /v1/webhooks/{webhook_id}": "a receiver is at an address that is public",
     "POST /v1/batches": "keys lie in the inbox, and a key and a prefix exclude each other",
