@@ -43,7 +43,7 @@ class DetectionClip(Resource):
     )
     def on_get(self, req: falcon.Request, resp: falcon.Response, detection_id: uuid.UUID) -> None:
         """Return the audio of a detection with half a second before and after it, at most its first
-        30 seconds, as a 24-bit FLAC file with all channels.
+        30 seconds, as a 24-bit FLAC file with all channels, at most eight.
 
         The first request returns 409 ``clip-not-ready`` while a worker cuts the clip; repeat it
         after ``Retry-After`` seconds. With ``privacy=mute`` speech is replaced by noise.

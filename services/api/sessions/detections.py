@@ -82,7 +82,9 @@ class DetectionList(Resource):
     def on_get(
         self, tx: Session, asked: AllDetectionsQuery, part: Part, owner: uuid.UUID | None
     ) -> Listed:
-        """List the detections of all sessions: newest session first, last detection first."""
+        """List the detections of all sessions: by default the newest session first, and of each
+        the last detection first.
+        """
         with_bands = asked.include is not None
         page = detection_queries.detections(tx, asked.of(owner), third_octaves=with_bands, **part)
         return Listed(page, lambda row: FoundDetection.found(row, third_octaves=with_bands))
