@@ -18,7 +18,7 @@ from db.tables.analyses import AnalysisJob
 from db.tables.base import Base
 from db.tables.batches import AudioBatch, AudioBatchItem
 from db.tables.detections import NoiseDetection
-from db.tables.exports import Export
+from db.tables.exports import CLIP, Export
 from db.tables.models import NoiseModel
 from db.tables.reports import DailyReport
 from db.tables.sessions import AudioSession
@@ -26,7 +26,19 @@ from db.tables.training import TrainingJob, Validation
 from db.tables.webhooks import WebhookDelivery, WebhookEndpoint
 from services.openapi.examples import EXAMPLES, PARAMETERS, example
 
-SESSION, BATCH, MODEL, JOB, VALIDATION, USER, WEBHOOK, DELIVERY, EXPORT, REPORT = (
+(
+    SESSION,
+    BATCH,
+    MODEL,
+    JOB,
+    VALIDATION,
+    USER,
+    WEBHOOK,
+    DELIVERY,
+    EXPORT,
+    REPORT,
+    DETECTION,
+) = (
     uuid.UUID(each)
     for each in (
         example.SESSION_ID,
@@ -39,6 +51,7 @@ SESSION, BATCH, MODEL, JOB, VALIDATION, USER, WEBHOOK, DELIVERY, EXPORT, REPORT 
         example.DELIVERY_ID,
         example.EXPORT_ID,
         example.REPORT_ID,
+        example.DETECTION_ID,
     )
 )
 RECORDING = b"fLaC" + bytes(range(256))
@@ -52,6 +65,7 @@ def add(store: Store, blobs: Blobs) -> None:
     blobs.put("levels.json", [levels.encode()])
     blobs.put(recording_key(SESSION), [RECORDING])
     blobs.put("export.csv", [EXPORTED])
+    blobs.put("clip.flac", [RECORDING])
     blobs.put("model.clamor", [MODEL_FILE])
     blobs.put("report.html", [b"<!doctype html>"])
     for picture in ("confusion.png", "spectrogram.png"):
@@ -89,21 +103,13 @@ def _rows(now: datetime) -> Iterator[Base]:
     yield _analysis()
     yield TrainingJob(id=JOB, name="site-7", version=1, seed=0, **ended)
     yield Validation(id=VALIDATION, report={"passed": True, "checks": []}, **ended)
-    yield Export(
-        id=EXPORT,
-        user_id=USER,
-        state="completed",
-        percent=100,
-        stage="done",
-        format="csv",
-        selection={},
-        rows_written=0,
-        size_bytes=len(EXPORTED),
-        blob_key="export.csv",
-        started_at=now,
-        finished_at=now,
-        expires_at=now + timedelta(days=7),
-    )
+    exported = {"user_id": USER, "state": "completed", "percent": 100, "stage": "done"}
+    exported |= {"selection": {}, "started_at": now, "finished_at": now}
+    exported["expires_at"] = now + timedelta(days=7)
+    file = {"format": "csv", "blob_key": "export.csv", "size_bytes": len(EXPORTED)}
+    yield Export(id=EXPORT, rows_written=0, **exported, **file)
+    file = {"format": CLIP, "blob_key": "clip.flac", "size_bytes": len(RECORDING)}
+    yield Export(id=DETECTION, session_id=SESSION, rows_written=1, **exported, **file)
     yield _report(made_at=now, started_at=now, finished_at=now)
     yield WebhookEndpoint(id=WEBHOOK, user_id=USER, secret="whsec_c2hv", state="active", **told)
     yield WebhookDelivery(

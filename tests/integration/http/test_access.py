@@ -14,7 +14,7 @@ from typing import Any
 
 import falcon.inspect
 import pytest
-from sqlalchemy import text
+from sqlalchemy import select, text
 
 from db.queries import (
     account_queries,
@@ -27,8 +27,10 @@ from db.queries import (
     webhook_queries,
 )
 from db.queries.model_queries import NewTrainingClipRow
+from db.queries.session_queries import NewDetectionRow
 from db.store import Store
 from db.tables.accounts import SCOPES
+from db.tables.detections import NoiseDetection
 from services.http import keys
 from services.http.operations import Operation
 from tests.support import accounts
@@ -38,6 +40,10 @@ from tests.support.api import App
 pytestmark = pytest.mark.integration
 
 STRANGER = uuid.UUID("33333333-3333-4333-8333-333333333333")
+
+
+#: A detection of the session.
+HEARD = NewDetectionRow(start_s=0.0, end_s=1.0, noise_type="rain", confidence=0.5)
 
 
 @dataclass
@@ -61,6 +67,8 @@ class Place:
                 size_bytes=1,
                 recording_key="sessions/a",
             )
+            session_queries.add_detections(tx, ids["session_id"], [HEARD])
+            ids["detection_id"] = tx.scalars(select(NoiseDetection.id)).one()
             batch_queries.add_batch(
                 tx, id=ids["batch_id"], user_id=TEAM, state="receiving", options={}
             )
