@@ -14,12 +14,10 @@ from typing import Any, NamedTuple, NotRequired, TypedDict, Unpack
 
 import msgspec
 from sqlalchemy import ColumnElement, Select, delete, func, insert, literal, select, tuple_
-from sqlalchemy.dialects import postgresql
 from sqlalchemy.orm import Session
 
 from db.queries.model_queries import JobDone
 from db.queries.session_queries import is_of
-from db.queue import claims
 from db.tables.detections import NoiseDetection, StoredCandidate
 from db.tables.exports import CLIP, Export, StoredSelection
 from db.tables.sessions import AudioSession
@@ -270,56 +268,6 @@ def get_export(tx: Session, export_id: uuid.UUID) -> Export | None:
 def shown_export(tx: Session, export_id: uuid.UUID, *, owner: uuid.UUID | None) -> Export | None:
     """Return an export that an owner may see, or None."""
     return tx.scalars(select(Export).where(Export.id == export_id, *shown_to(owner))).one_or_none()
-
-
-def get_clip(tx: Session, detection_id: uuid.UUID) -> Export | None:
-    """Return the export of a detection's clip, or None; also if it has expired."""
-    return tx.scalars(
-        select(Export).where(
-            Export.id == detection_id, Export.format == CLIP, Export.expires_at > func.now()
-        )
-    ).one_or_none()
-
-
-def ask_for_clip(
-    tx: Session,
-    detection_id: uuid.UUID,
-    *,
-    session: AudioSession,
-    expires_at: datetime,
-    traceparent: str | None,
-) -> bool:
-    """Request the clip of a detection, new or again; False if it is pending already."""
-    asked = {
-        "expires_at": expires_at,
-        "traceparent": traceparent,
-        # A session whose user was removed is seen by administrators only.
-        "user_id": session.user_id,
-        "all_users": session.user_id is None,
-        "state": "pending",
-    }
-    again = {
-        **claims.UNTRIED,
-        "due_at": func.now(),
-        "nudged_at": func.now(),
-        "problem": None,
-        "blob_key": None,
-    }
-    statement = (
-        postgresql.insert(Export)
-        .values(
-            id=detection_id,
-            format=CLIP,
-            session_id=session.id,
-            selection={"session_ids": [str(session.id)]},
-            **asked,
-        )
-        .on_conflict_do_update(
-            index_elements=["id"], set_=asked | again, where=Export.state != "pending"
-        )
-        .returning(Export.id)
-    )
-    return tx.execute(statement).one_or_none() is not None
 
 
 def remove_export(tx: Session, export_id: uuid.UUID, *, owner: uuid.UUID | None) -> bool:

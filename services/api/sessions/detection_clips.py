@@ -15,7 +15,7 @@ import falcon
 from actors.messaging.messages import ExportSessionData
 from actors.observability import tracing
 from db.blobs.errors import BlobMissing
-from db.queries import detection_queries, export_queries, session_queries
+from db.queries import clip_queries, detection_queries, session_queries
 from db.tables.exports import Export
 from db.tables.sessions import AudioSession
 from services.api.common import sessions
@@ -52,7 +52,7 @@ class DetectionClip(Resource):
             row = detection_queries.get_detection(tx, detection_id, owner=owner(req))
             detection = or_404(row, "detection", detection_id)[0]
             session = sessions.get_or_404(tx, detection.session_id, owner=owner(req))
-            clip = export_queries.get_clip(tx, detection_id)
+            clip = clip_queries.get_clip(tx, detection_id)
         require_served(session, NoRecording)
         # The same recording and interval give the same clip.
         if responses.is_current(req, resp, tag=str(detection_id)):
@@ -78,7 +78,7 @@ class DetectionClip(Resource):
     def _ask_for(self, session: AudioSession, detection_id: uuid.UUID) -> None:
         """Request a clip, unless it is requested already."""
         with self.deps.store.transaction() as tx:
-            is_new = export_queries.ask_for_clip(
+            is_new = clip_queries.ask_for_clip(
                 tx,
                 detection_id,
                 session=session,
