@@ -69,7 +69,8 @@ def _expected(connection: Connection) -> Objects:
         # New tables go to the first schema of the path.
         connection.execute(
             text(
-                "SELECT set_config('search_path', 'pg_temp, ' || quote_ident(current_schema()), true)"
+                "SELECT set_config("
+                "'search_path', 'pg_temp, ' || quote_ident(current_schema()), true)"
             )
         )
         Base.metadata.create_all(connection, checkfirst=False)

@@ -24,7 +24,15 @@ from services.api.exports import resources as exports
 from services.api.models import noise_types, trainings, validations
 from services.api.models import resources as models
 from services.api.reports import resources as reports
-from services.api.sessions import detections, events, legal_holds, media, remote_sources, retries
+from services.api.sessions import (
+    detection_clips,
+    detections,
+    events,
+    legal_holds,
+    media,
+    remote_sources,
+    retries,
+)
 from services.api.sessions import resources as sessions
 from services.api.webhooks import resources as webhooks
 from services.http import exchange, operations, problems, shutdown
@@ -62,6 +70,9 @@ ROUTES: dict[str, type[Resource]] = {
     "/sessions/{session_id:uuid}": viewer.SessionHtml,
     "/page/{name}": viewer.PageFiles,
     "/v1/detections": detections.DetectionList,
+    "/v1/detections/summary": detections.DetectionSums,
+    "/v1/detections/{detection_id:uuid}": detections.DetectionItem,
+    "/v1/detections/{detection_id:uuid}/clip.flac": detection_clips.DetectionClip,
     "/v1/noise-types": noise_types.NoiseTypeList,
     "/v1/batches": batches.BatchList,
     "/v1/batches/{batch_id:uuid}": batches.BatchResource,

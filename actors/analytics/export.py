@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import replace
 from functools import partial
 from typing import IO, cast
@@ -38,7 +39,7 @@ from db.queries import export_queries
 from db.queries.export_queries import DetectionSelection, ExportDone
 from db.queries.model_queries import JobWork
 from db.queue import claims
-from db.tables.exports import Export
+from db.tables.exports import CLIP, Export
 
 log = structlog.get_logger(__name__)
 
@@ -80,7 +81,9 @@ def _export(runtime: Runtime, work: JobWork) -> runner.Task:
         with runtime.blobs.writer(key) as out:
             sink = Sink(out)
             file = cast(IO[bytes], sink)
-            if row.format == "clips":
+            if row.format == CLIP:
+                n_rows = _write_clip(runtime, file, selected)
+            elif row.format == "clips":
                 n_rows = _write_clips(runtime, file, selected, bar)
             else:
                 n_rows = _write(_writer(row, file, selected), selected, bar)
@@ -153,6 +156,17 @@ def _write_clips(runtime: Runtime, out: IO[bytes], selected: Selected, bar: Bar)
         tell()
     writer.close()
     return n_rows
+
+
+def _write_clip(runtime: Runtime, out: IO[bytes], selected: Selected) -> int:
+    """Write the audio of the only detection; return 1."""
+    with suppress(BlobMissing):
+        for piece in selected.pieces():
+            for _, samples, rate_hz in _cut(runtime, piece):
+                if len(samples):
+                    out.write(clips.to_flac(samples, rate_hz, used=piece.recording.used))
+                    return 1
+    raise Permanent("no-audio", "the recording is not stored, or ends before the detection")
 
 
 def _cut(runtime: Runtime, piece: Piece) -> Iterator[tuple[int, NDArray[np.float32], int]]:

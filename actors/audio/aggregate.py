@@ -135,6 +135,7 @@ def _result(
     quarters = level_answer.by_quarters(session, levels)
     values = AggregateDone(
         summary=msgspec.to_builtins(summary),
+        max_confidence=max((event.confidence for event in heard), default=None),
         backbone=backbone,
         levels_answer_key=answer_key,
         quarter_mean_squares=quarters["quarter_mean_squares"],

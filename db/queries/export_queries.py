@@ -19,7 +19,7 @@ from sqlalchemy.orm import Session
 from db.queries.model_queries import JobDone
 from db.queries.session_queries import is_of
 from db.tables.detections import NoiseDetection, StoredCandidate
-from db.tables.exports import Export, StoredSelection
+from db.tables.exports import CLIP, Export, StoredSelection
 from db.tables.sessions import AudioSession
 
 #: An ID that no user has.
@@ -40,13 +40,15 @@ class DetectionSelection:
     states: Sequence[str] = field(default=ANSWERED)
     noise_types: Sequence[str] = ()
     min_confidence: float | None = None
+    detection_id: uuid.UUID | None = None
 
     @classmethod
     def of(cls, row: Export) -> DetectionSelection:
         """Return the selection of an export."""
         # An export whose user was removed covers no sessions, rather than all.
         owner = None if row.all_users else row.user_id or NO_USER
-        return msgspec.convert({**row.selection, "owner": owner}, cls)
+        detection_id = row.id if row.format == CLIP else None
+        return msgspec.convert({**row.selection, "owner": owner, "detection_id": detection_id}, cls)
 
     def sessions(self) -> list[ColumnElement[bool]]:
         """Return the conditions of the selected sessions."""
@@ -68,6 +70,8 @@ class DetectionSelection:
             where.append(NoiseDetection.noise_type.in_(self.noise_types))
         if self.min_confidence is not None:
             where.append(NoiseDetection.confidence >= self.min_confidence)
+        if self.detection_id is not None:
+            where.append(NoiseDetection.id == self.detection_id)
         return where
 
 
@@ -250,15 +254,19 @@ def shown_to(owner: uuid.UUID | None) -> list[ColumnElement[bool]]:
     """Return the conditions of exports that an owner may see.
 
     An export requested with an administrator's key may cover all users' sessions, and is not shown
-    to other keys of the same user.
+    to other keys of the same user. Clips are not shown to anyone.
     """
-    return [] if owner is None else [is_of(Export, owner), ~Export.all_users]
+    is_theirs = [] if owner is None else [is_of(Export, owner), ~Export.all_users]
+    return [Export.format != CLIP, *is_theirs]
 
 
-def get_export(
-    tx: Session, export_id: uuid.UUID, *, owner: uuid.UUID | None = None
-) -> Export | None:
-    """Return an export, or None; with an owner only if it is theirs."""
+def get_export(tx: Session, export_id: uuid.UUID) -> Export | None:
+    """Return an export, or None."""
+    return tx.get(Export, export_id)
+
+
+def shown_export(tx: Session, export_id: uuid.UUID, *, owner: uuid.UUID | None) -> Export | None:
+    """Return an export that an owner may see, or None."""
     return tx.scalars(select(Export).where(Export.id == export_id, *shown_to(owner))).one_or_none()
 
 

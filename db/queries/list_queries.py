@@ -11,12 +11,13 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Boolean, Row, Select, case, exists, literal_column, select
-from sqlalchemy.orm import InstrumentedAttribute, Session, undefer
+from sqlalchemy import Row, Select, case, exists, select
+from sqlalchemy.orm import Session, undefer
 from sqlalchemy.sql.elements import ColumnElement
 
 from db.queries import batch_queries, model_queries, session_queries
-from db.queries.paging import Keys, Order, Page, orders
+from db.queries.detection_queries import matching, with_metadata
+from db.queries.paging import Keys, Order, Page, one_of, orders, within
 from db.queries.session_view_queries import SESSION_VIEW_COLUMNS, SessionView
 from db.tables.base import JsonObject
 from db.tables.batches import OPEN_STATES, AudioBatch, AudioBatchItem
@@ -51,49 +52,12 @@ DETECTIONS = {
     NoiseDetection.event_index,
     nullable=("laeq_db", "lafmax_db", "lae_db", "emergence_db"),
 )
-#: Of all sessions: the newest session first, and its last detection first.
-ALL_DETECTIONS = Order(
-    (AudioSession.created_at, AudioSession.id, NoiseDetection.event_index), descending=True
-)
 BATCHES = orders({"created_at": AudioBatch.created_at}, AudioBatch.id)
 BATCH_ITEMS = Order((AudioBatchItem.item_index,))
 MODELS = orders({"created_at": NoiseModel.created_at}, NoiseModel.id)
 TRAININGS = orders({"created_at": TrainingJob.created_at}, TrainingJob.id)
 VALIDATIONS = orders({"created_at": Validation.created_at}, Validation.id)
 EXPORTS = orders({"created_at": Export.created_at}, Export.id)
-
-
-def _within(
-    column: InstrumentedAttribute[datetime] | InstrumentedAttribute[datetime | None],
-    begin: datetime | None,
-    end: datetime | None,
-) -> list[ColumnElement[bool]]:
-    """Return the conditions that a time lies in ``[begin, end)``."""
-    bounds = []
-    if begin is not None:
-        bounds.append(column >= begin)
-    if end is not None:
-        bounds.append(column < end)
-    return bounds
-
-
-def _one_of(
-    column: ColumnElement[str] | InstrumentedAttribute[str], values: Sequence[str]
-) -> list[ColumnElement[bool]]:
-    # With = instead of IN, an index returns the rows in the list's order.
-    if len(values) == 1:
-        return [column == values[0]]
-    return [column.in_(values)] if values else []
-
-
-def _matching_detections(
-    noise_types: Sequence[str], min_confidence: float | None
-) -> list[ColumnElement[bool]]:
-    """Return the conditions of detections of some types with enough confidence."""
-    wanted = _one_of(NoiseDetection.noise_type, noise_types)
-    if min_confidence is not None:
-        wanted.append(NoiseDetection.confidence >= min_confidence)
-    return wanted
 
 
 def sessions(
@@ -118,17 +82,17 @@ def sessions(
     """
     where = [
         session_queries.is_of(AudioSession, owner),
-        *_one_of(AudioSession.state, states),
-        *_within(AudioSession.created_at, *created),
-        *_within(AudioSession.recorded_at, *recorded),
+        *one_of(AudioSession.state, states),
+        *within(AudioSession.created_at, *created),
+        *within(AudioSession.recorded_at, *recorded),
     ]
-    if metadata:
-        # The index is partial; Postgres only uses it if the query repeats its condition.
-        where.append(AudioSession.user_metadata.contains(metadata))
-        where.append(literal_column("audio_sessions.user_metadata <> '{}'", type_=Boolean))
-    matching = _matching_detections(noise_types, min_confidence)
-    if matching:
-        where.append(exists().where(NoiseDetection.session_id == AudioSession.id, *matching))
+    where += with_metadata(metadata)
+    if noise_types:
+        wanted = matching(noise_types, min_confidence)
+        where.append(exists().where(NoiseDetection.session_id == AudioSession.id, *wanted))
+    elif min_confidence is not None:
+        # Equivalent, without reading the detections.
+        where.append(AudioSession.max_confidence >= min_confidence)
     if batch_id is not None:
         where.append(AudioSession.batch_id == batch_id)
     if file_name is not None:
@@ -158,43 +122,13 @@ def detections(
     """
     where = [
         NoiseDetection.session_id == session_id,
-        *_matching_detections(noise_types, min_confidence),
+        *matching(noise_types, min_confidence),
     ]
     if from_s is not None:
         where.append(NoiseDetection.end_s > from_s)
     if to_s is not None:
         where.append(NoiseDetection.start_s < to_s)
     statement = select(NoiseDetection).where(*where)
-    if third_octaves:
-        statement = statement.options(undefer(NoiseDetection.third_octaves_db))
-    return order.page(tx, statement, after=after, limit=limit)
-
-
-def all_detections(
-    tx: Session,
-    *,
-    owner: uuid.UUID | None,
-    order: Order,
-    after: Keys | None,
-    limit: int,
-    noise_types: Sequence[str] = (),
-    min_confidence: float | None = None,
-    created: tuple[datetime | None, datetime | None] = (None, None),
-    third_octaves: bool = False,
-) -> Page[Row[Any]]:
-    """Return a page of detections of all sessions, with file name and calibration.
-
-    Their ``third_octaves_db`` can only be used if they are requested.
-    """
-    statement = (
-        select(NoiseDetection, AudioSession.file_name, AudioSession.calibration_db)
-        .join(AudioSession, AudioSession.id == NoiseDetection.session_id)
-        .where(
-            session_queries.is_of(AudioSession, owner),
-            *_within(AudioSession.created_at, *created),
-            *_matching_detections(noise_types, min_confidence),
-        )
-    )
     if third_octaves:
         statement = statement.options(undefer(NoiseDetection.third_octaves_db))
     return order.page(tx, statement, after=after, limit=limit)
@@ -234,8 +168,8 @@ def batches(
         AudioBatch.problem,
     ).where(
         session_queries.is_of(AudioBatch, owner),
-        *_within(AudioBatch.created_at, *created),
-        *_one_of(state, states),
+        *within(AudioBatch.created_at, *created),
+        *one_of(state, states),
     )
     return order.page(tx, statement, after=after, limit=limit)
 
@@ -250,7 +184,7 @@ def batch_items(
     states: Sequence[str] = (),
 ) -> Page[Row[Any]]:
     """Return a page of a batch's items with their outcomes, in their order."""
-    statement = batch_queries.items_of(batch_id).where(*_one_of(batch_queries.item_state(), states))
+    statement = batch_queries.items_of(batch_id).where(*one_of(batch_queries.item_state(), states))
     return order.page(tx, statement, after=after, limit=limit)
 
 
@@ -277,8 +211,8 @@ def jobs(
     """Return a page of trainings, validations or exports. ``where`` adds conditions."""
     statement: Select[Any] = select(job).where(
         session_queries.is_of(job, owner),
-        *_one_of(job.state, states),
-        *_within(job.created_at, *created),
+        *one_of(job.state, states),
+        *within(job.created_at, *created),
         *where,
     )
     return order.page(tx, statement, after=after, limit=limit)

@@ -88,16 +88,16 @@ class Order:
         column is nullable.
         """
         first, *others = self.columns
+        order = self._sorted(self.columns)
         if not self.nullable:
-            yield self._behind(self.columns, after), self._sorted(self.columns)
+            yield self._behind(self.columns, after), order
             return
         if after is None or after[0] is not None:
-            yield (
-                [first.is_not(None), *self._behind(self.columns, after)],
-                self._sorted(self.columns),
-            )
+            yield [first.is_not(None), *self._behind(self.columns, after)], order
             after = None
-        yield [first.is_(None), *self._behind(others, after and after[1:])], self._sorted(others)
+        # Sorted by the nulls too, so that Postgres uses the index that begins with them instead of
+        # one that has all rows in the order of the others.
+        yield [first.is_(None), *self._behind(others, after and after[1:])], order
 
     def _sorted(self, columns: Sequence[InstrumentedAttribute[Any]]) -> list[ColumnElement[Any]]:
         return [column.desc() if self.descending else column.asc() for column in columns]
@@ -139,3 +139,30 @@ def orders(
         for name, column in by_name.items()
         for sign in ("", "-")
     }
+
+
+# --- filters -----------------------------------------------------------------------------------
+
+
+def within(
+    column: InstrumentedAttribute[datetime] | InstrumentedAttribute[datetime | None],
+    begin: datetime | None,
+    end: datetime | None,
+) -> list[ColumnElement[bool]]:
+    """Return the conditions that a time lies in ``[begin, end)``."""
+    bounds = []
+    if begin is not None:
+        bounds.append(column >= begin)
+    if end is not None:
+        bounds.append(column < end)
+    return bounds
+
+
+def one_of(
+    column: ColumnElement[str] | InstrumentedAttribute[str], values: Sequence[str]
+) -> list[ColumnElement[bool]]:
+    """Return the condition that a column has one of some values; none without values."""
+    # With = instead of IN, an index returns the rows in the list's order.
+    if len(values) == 1:
+        return [column == values[0]]
+    return [column.in_(values)] if values else []

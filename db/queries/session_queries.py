@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Iterable, Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import NamedTuple, NotRequired, Required, TypedDict, Unpack
 
 from sqlalchemy import (
@@ -216,13 +216,23 @@ class NewDetectionRow(TypedDict):
 
 
 def add_detections(tx: Session, session_id: uuid.UUID, events: Sequence[NewDetectionRow]) -> None:
-    """Add the detections of a session, all of them at once."""
+    """Add the detections of a session, all of them at once, with its owner and their times."""
+    if not events:
+        return
+    user_id, recorded_at = tx.execute(
+        select(AudioSession.user_id, AudioSession.recorded_at).where(AudioSession.id == session_id)
+    ).one()
     rows = [
-        {"session_id": session_id, "event_index": index, **event}
+        {
+            "session_id": session_id,
+            "event_index": index,
+            "user_id": user_id,
+            "heard_at": recorded_at and recorded_at + timedelta(seconds=event["start_s"]),
+            **event,
+        }
         for index, event in enumerate(events)
     ]
-    if rows:
-        tx.execute(insert(NoiseDetection), rows)
+    tx.execute(insert(NoiseDetection), rows)
 
 
 # --- metrics -----------------------------------------------------------------------------------

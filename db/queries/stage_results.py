@@ -80,6 +80,7 @@ class AggregateDone(QuarterColumns):
 
     #: A `Summary`.
     summary: JsonObject
+    max_confidence: float | None
     backbone: str | None
     levels_answer_key: str
     problem: StoredProblem | None

@@ -3,13 +3,22 @@
 from __future__ import annotations
 
 import uuid
+from datetime import datetime
 from typing import TypedDict
 
-from sqlalchemy import CheckConstraint, Double, ForeignKey, Index, text
+from sqlalchemy import CheckConstraint, Computed, Double, ForeignKey, Index, text
 from sqlalchemy.dialects.postgresql import ARRAY, JSONB
 from sqlalchemy.orm import Mapped, mapped_column
 
-from db.tables.base import Base
+from db.tables.base import Base, Owned
+
+#: The ID of a detection: a UUID of version 8 (RFC 9562) from the SHA-256 of its session's ID, as 16
+#: bytes, and its index, as decimal digits. So a session that is aggregated again, or restored from
+#: elsewhere, has detections with the same IDs. Postgres computes it, so that no row is without.
+DETECTION_ID = (
+    "left(overlay(overlay(encode(sha256(uuid_send(session_id) || (event_index::text)::bytea),"
+    " 'hex') placing '8' from 13) placing '8' from 17), 32)::uuid"
+)
 
 
 class StoredCandidate(TypedDict):
@@ -19,8 +28,11 @@ class StoredCandidate(TypedDict):
     score: float
 
 
-class NoiseDetection(Base):
-    """One detection: noise type, time, levels and confidence."""
+class NoiseDetection(Owned, Base):
+    """One detection: noise type, time, levels and confidence.
+
+    ``user_id`` is that of its session, by which the detections of a user are found in order.
+    """
 
     __tablename__ = "noise_detections"
     __table_args__ = (
@@ -28,6 +40,11 @@ class NoiseDetection(Base):
         CheckConstraint("confidence BETWEEN 0 AND 1", name="confidence"),
         # The sessions with a noise type, by confidence.
         Index("ix_noise_detections_heard", "noise_type", "session_id", "confidence"),
+        Index("ix_noise_detections_id", "id", unique=True),
+        # A user's detections by time.
+        Index("ix_noise_detections_user_heard", "user_id", "heard_at", "id"),
+        # The detections of all users by time, for administrators.
+        Index("ix_noise_detections_heard_at", "heard_at", "id"),
     )
 
     session_id: Mapped[uuid.UUID] = mapped_column(
@@ -37,6 +54,13 @@ class NoiseDetection(Base):
     )
     event_index: Mapped[int] = mapped_column(
         primary_key=True, autoincrement=False, comment="0, 1, 2, ... in the order of the onsets."
+    )
+    id: Mapped[uuid.UUID] = mapped_column(
+        Computed(DETECTION_ID, persisted=True),
+        comment="Of the session and the index alone, so that repeated work gives the same ID.",
+    )
+    heard_at: Mapped[datetime | None] = mapped_column(
+        comment="The time of recording of the session plus the onset; null without that."
     )
     start_s: Mapped[float] = mapped_column(
         comment="The onset, in seconds from the start of the recording."

@@ -14,6 +14,9 @@ from db.tables.base import JOB_STATES, Base, JobRow, Owned, one_of
 
 #: The formats of exports; docs/exports.md describes them.
 EXPORT_FORMATS = ("csv", "ndjson", "parquet", "audacity", "raven", "dcase", "rttm", "clips")
+#: The FLAC file of one detection. Its export has the detection's ID, is requested by reading the
+#: clip, and is not listed.
+CLIP = "clip"
 
 
 class StoredSelection(TypedDict, total=False):
@@ -34,7 +37,7 @@ class Export(JobRow, Owned, Base):
     __tablename__ = "exports"
     __table_args__ = (
         CheckConstraint(one_of("state", JOB_STATES), name="state"),
-        CheckConstraint(one_of("format", EXPORT_FORMATS), name="format"),
+        CheckConstraint(one_of("format", (*EXPORT_FORMATS, CLIP)), name="format"),
         CheckConstraint("percent BETWEEN 0 AND 100", name="percent"),
         CheckConstraint("jsonb_typeof(selection) = 'object'", name="selection"),
         CheckConstraint("(state = 'completed') = (blob_key IS NOT NULL)", name="file"),

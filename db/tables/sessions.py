@@ -123,6 +123,7 @@ class AudioSession(OptionsOfSession, RecordingOfSession, Claimable, Owned, Trace
         Index("ix_audio_sessions_user_duration", "user_id", "duration_s", "id"),
         Index("ix_audio_sessions_user_finished", "user_id", "finished_at", "id"),
         Index("ix_audio_sessions_user_state", "user_id", "state", "created_at", "id"),
+        Index("ix_audio_sessions_user_confidence", "user_id", "max_confidence"),
         Index("ix_audio_sessions_user_file", "user_id", "file_name", "created_at", "id"),
         Index("ix_audio_sessions_model_id", "model_id"),
         Index(
@@ -253,6 +254,9 @@ class AudioSession(OptionsOfSession, RecordingOfSession, Claimable, Owned, Trace
     )
     problem: Mapped[StoredProblem | None] = mapped_column(
         JSONB, comment="What is lost and why, as a code and a sentence; null if nothing is."
+    )
+    max_confidence: Mapped[float | None] = mapped_column(
+        comment="The greatest confidence of its detections; null without any."
     )
     levels_answer_key: Mapped[str | None] = mapped_column(
         comment="The key of the response about its levels."

@@ -16,6 +16,13 @@ from services.client.bodies import READ_BYTES, FilePieces, OnBytes, file_part, l
 from services.client.errors import ApiError
 from services.client.wire.analyses import Analysis
 from services.client.wire.batches import Batch, BatchItem, BatchItemPage
+from services.client.wire.detections import (
+    Detection,
+    DetectionPage,
+    DetectionSummary,
+    FoundDetection,
+    FoundDetectionPage,
+)
 from services.client.wire.exports import ExportTask
 from services.client.wire.models import (
     Model,
@@ -25,7 +32,7 @@ from services.client.wire.models import (
     ValidationReport,
 )
 from services.client.wire.reports import ListedReport, Report
-from services.client.wire.sessions import Detection, DetectionPage, Session, SessionPage
+from services.client.wire.sessions import Session, SessionPage
 
 if TYPE_CHECKING:
     import httpx
@@ -33,7 +40,7 @@ if TYPE_CHECKING:
 #: Pause between an event stream that ended and the next one.
 STREAM_AGAIN_S = 1.0
 
-#: Parameters of an upload; a repeatable parameter has a list.
+#: Parameters of a request; a repeatable parameter has a list.
 Options = Mapping[str, str | Sequence[str]]
 
 
@@ -132,6 +139,33 @@ class Client:
         path = f"/v1/sessions/{session_id}/detections"
         asked = {"include": "third_octaves"} if third_octaves else {}
         return self._connection.walk(path, DetectionPage, **asked)
+
+    def all_detections(self, filters: Options) -> list[FoundDetection]:
+        """Return the detections of all sessions that match the filters of ``GET /v1/detections``,
+        such as ``heard_from``; without a filter these may be millions.
+        """
+        return self._connection.walk("/v1/detections", FoundDetectionPage, **filters)
+
+    def detection(self, detection_id: object) -> FoundDetection:
+        """Return a detection."""
+        return self._connection.get(f"/v1/detections/{detection_id}", FoundDetection)
+
+    def sum_detections(self, asked: Options) -> DetectionSummary:
+        """Sum up detections, with the parameters of ``GET /v1/detections/summary``."""
+        path = "/v1/detections/summary"
+        return self._connection.get(path, DetectionSummary, params=asked)
+
+    def clip(self, detection_id: object) -> bytes:
+        """Return the audio of a detection as a FLAC file, once it is cut."""
+        while True:
+            try:
+                return self._connection.call(
+                    "GET", f"/v1/detections/{detection_id}/clip.flac"
+                ).content
+            except ApiError as error:
+                if error.problem != "clip-not-ready":
+                    raise
+            time.sleep(polling.POLL_MAX_S)
 
     def analysis(self, session_id: object) -> Analysis:
         """Return the analysis of a session; raise :class:`ApiError` if there is none."""

@@ -19,6 +19,8 @@ from services.client.polling import AWAY_S
 AGAIN_S = 1.0
 TOO_MANY_REQUESTS = 429
 
+_NONE: Mapping[str, str] = {}
+
 Answer = TypeVar("Answer")
 Item = TypeVar("Item", covariant=True)
 
@@ -62,9 +64,11 @@ class Connection:
         """Close the connections."""
         self._http.close()
 
-    def get(self, path: str, kind: type[Answer]) -> Answer:
+    def get(
+        self, path: str, kind: type[Answer], *, params: Mapping[str, str | Sequence[str]] = _NONE
+    ) -> Answer:
         """Return what a path answers, decoded as ``kind``."""
-        return msgspec.json.decode(self.call("GET", path).content, type=kind)
+        return msgspec.json.decode(self.call("GET", path, params=params).content, type=kind)
 
     def post(
         self, path: str, kind: type[Answer], *, again: bool = True, **request: Unpack[RequestParts]
@@ -73,7 +77,9 @@ class Connection:
         response = self.call("POST", path, again=again, **request)
         return msgspec.json.decode(response.content, type=kind)
 
-    def walk(self, path: str, kind: type[PageOf[Item]], **filters: str) -> list[Item]:
+    def walk(
+        self, path: str, kind: type[PageOf[Item]], **filters: str | Sequence[str]
+    ) -> list[Item]:
         """Return all items of a paged list."""
         items: list[Item] = []
         params = filters

@@ -11,7 +11,7 @@ from __future__ import annotations
 import base64
 import binascii
 import hashlib
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any, Protocol, TypeVar
 from urllib.parse import urlencode
 
 import falcon
@@ -34,10 +34,19 @@ class PageQuery(msgspec.Struct, kw_only=True):
     cursor: str | None = None
 
 
-Asked = TypeVar("Asked", bound=PageQuery)
+class Paged(Protocol):
+    """A struct with the fields of `PageQuery`. A struct has only one base with fields, so a query
+    with another base repeats them.
+    """
+
+    limit: int
+    cursor: str | None
 
 
-def after(req: falcon.Request, asked: PageQuery, order: Order) -> Keys | None:
+Asked = TypeVar("Asked", bound=Paged)
+
+
+def after(req: falcon.Request, asked: Paged, order: Order) -> Keys | None:
     """Return the keys of the row after which the page begins; None for the first page.
 
     Raises
@@ -60,7 +69,7 @@ def after(req: falcon.Request, asked: PageQuery, order: Order) -> Keys | None:
 
 
 def following(
-    req: falcon.Request, resp: falcon.Response, asked: PageQuery, keys: Keys | None
+    req: falcon.Request, resp: falcon.Response, asked: Paged, keys: Keys | None
 ) -> str | None:
     """Return the cursor of the next page and set its ``Link`` header; None on the last page."""
     if keys is None:
@@ -73,11 +82,11 @@ def following(
     return cursor
 
 
-def _word(req: falcon.Request, asked: PageQuery) -> str:
+def _word(req: falcon.Request, asked: Paged) -> str:
     """Return the fingerprint of a list, its filters and its order; paging does not count, nor
     does what a row includes.
     """
-    what: dict[str, Any] = msgspec.structs.asdict(asked)
+    what: dict[str, Any] = msgspec.structs.asdict(asked)  # type: ignore[arg-type]
     filters = {name: what[name] for name in what.keys() - {"cursor", "limit", "include"}}
     described = msgspec.json.encode([req.path, filters], order="deterministic")
     return base64.b64encode(hashlib.blake2b(described, digest_size=9).digest()).decode()

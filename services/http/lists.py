@@ -16,12 +16,12 @@ from db.queries import paging
 from db.queries.paging import Keys, Order
 from services.http import cursors
 from services.http.access import owner
-from services.http.cursors import PageQuery
+from services.http.cursors import Paged
 from services.http.operations import operation, query_of
 from services.http.resource import Resource
 from services.http.responses import answer
 
-Asked = TypeVar("Asked", bound=PageQuery)
+Asked = TypeVar("Asked", bound=Paged)
 SomeResource = TypeVar("SomeResource", bound=Resource)
 SomeRow = TypeVar("SomeRow")
 Path = ParamSpec("Path")
@@ -82,7 +82,7 @@ def listing(
             *args: Path.args,
             **path: Path.kwargs,
         ) -> None:
-            asked = query_of(req, query)
+            asked = query_of(req, query)  # type: ignore[type-var]
             order = orders if isinstance(orders, Order) else orders[asked.sort]  # type: ignore[attr-defined]
             part = Part(order=order, after=cursors.after(req, asked, order), limit=asked.limit)
             with self.deps.store.reading() as tx:

@@ -13,6 +13,7 @@ from services.http.errors import ServiceError
 Noun = Literal[
     "batch",
     "delivery",
+    "detection",
     "export",
     "job",
     "key",

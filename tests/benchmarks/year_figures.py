@@ -20,6 +20,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from multiprocessing.connection import Connection
 from typing import Any
+from urllib.parse import quote
 
 import falcon.testing
 import psutil
@@ -109,10 +110,19 @@ def lists(bench: Bench) -> Iterator[Line]:
             "/v1/sessions?state=failed",
             "/v1/sessions?sort=-duration_s",
             "/v1/sessions?noise_type=siren_sweep&min_confidence=0.95",
+            "/v1/sessions?min_confidence=0.9985",
             "/v1/detections?noise_type=dog_bark",
+            "/v1/detections?sort=-heard_at",
         ):
             yield timed(f"GET {path}{who}", _asks(client, path))
         yield timed(f"GET /v1/sessions of a day{who}", _asks(client, f"/v1/sessions?{a_day}"))
+        heard = f"heard_from={_shown(until - MONTH)}&heard_to={_shown(until)}"
+        for by in ("hour", "type"):
+            path = f"/v1/detections/summary?by={by}&time_zone=Europe/Berlin&{heard}"
+            yield timed(f"GET /v1/detections/summary of a month by {by}{who}", _asks(client, path))
+        at_site = "sort=heard_at&metadata=" + quote('{"site": "site-7"}')
+        path = f"/v1/detections?heard_from={begin}&heard_to={end}&{at_site}"
+        yield timed(f"GET /v1/detections of a day at one site{who}", _asks(client, path))
     with bench.runtime.store.reading() as tx:
         longest = tx.scalars(
             select(AudioSession.id)

@@ -41,14 +41,15 @@ _SESSION = _columns(
     "started_at finished_at tidied_at due_at nudged_at attempt calibration_db recorded_at "
     "time_zone user_metadata model_id container codec rate_hz n_channels duration_s missing_s "
     "n_samples levels_key spectrogram_key totals spans_total spans_finished summary problem "
-    "levels_answer_key quarter_mean_squares"
+    "levels_answer_key quarter_mean_squares max_confidence"
 )
 _SPAN = _columns(
     "session_id span_index start_sample stop_sample state attempt due_at nudged_at last_error "
     "started_at scores"
 )
 _DETECTION = _columns(
-    "session_id event_index start_s end_s noise_type confidence laeq_db lafmax_db candidates"
+    "session_id event_index user_id heard_at start_s end_s noise_type confidence laeq_db "
+    "lafmax_db candidates"
 )
 _METRIC = _columns("session_id step span_index attempt result duration_s recorded_at")
 _REQUEST = _columns(
@@ -178,11 +179,15 @@ class Writer:
                 summary["level_reference"] = level_reference(recording.calibration_db)
                 summary["model"] = self._model
                 of_audio["summary"] = json.dumps(summary)
+                of_audio["max_confidence"] = max(
+                    (each["max_confidence"] for each in summary["noise_types"].values()),
+                    default=None,
+                )
                 of_audio["levels_answer_key"] = product_key(
                     recording.id, "levels-answer", attempt=1
                 )
         now = self._plan.until
-        is_dated = recording.id.int % 5 > 0
+        is_dated = _is_dated(recording)
         if is_dated and summary is not None:
             lead_s = local_day.lead_s(recording.recorded_at)
             n_quarters = math.ceil(round((lead_s + recording.duration_s) / local_day.QUARTER_S, 6))
@@ -207,7 +212,6 @@ class Writer:
             "nudged_at": latest,
             "attempt": 0,
             "calibration_db": recording.calibration_db,
-            # One recording in five has no recording time.
             "recorded_at": recording.recorded_at if is_dated else None,
             "time_zone": recording.caller.zone if is_dated else None,
             "user_metadata": json.dumps({"site": f"site-{recording.id.int % 40}"}),
@@ -353,8 +357,11 @@ class Writer:
         first = np.cumsum(counts) - counts
         columns = (of, np.arange(len(of)) - first[of], starts, ends, types, permille, laeq, lafmax)
         ids, names = [str(each.id) for each in recordings], self._types
+        callers = [str(each.caller.id) for each in recordings]
+        begins = [each.recorded_at if _is_dated(each) else None for each in recordings]
         lines = [
-            f"{ids[i]}\t{event}\t{start}\t{end}\t{names[kind]}\t{sure / 1000}\t{level}\t{loudest}"
+            f"{ids[i]}\t{event}\t{callers[i]}\t{_heard_at(begins[i], start)}\t{start}\t{end}"
+            f"\t{names[kind]}\t{sure / 1000}\t{level}\t{loudest}"
             f"\t{self._candidates.get((kind, sure)) or self._candidate(kind, sure)}\n"
             for i, event, start, end, kind, sure, level, loudest in zip(
                 *(column.tolist() for column in columns), strict=True
@@ -437,6 +444,16 @@ def _summaries(
         }
         for i in range(n)
     ]
+
+
+def _is_dated(recording: Recording) -> bool:
+    """Return whether a recording has a recording time; one in five has none."""
+    return recording.id.int % 5 > 0
+
+
+def _heard_at(begin: datetime | None, start_s: float) -> str:
+    """Return when an event begins, for ``COPY``."""
+    return "\\N" if begin is None else f"{begin + timedelta(seconds=start_s)}"
 
 
 def _file_name(recording: Recording) -> str:

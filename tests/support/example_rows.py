@@ -18,7 +18,7 @@ from db.tables.analyses import AnalysisJob
 from db.tables.base import Base
 from db.tables.batches import AudioBatch, AudioBatchItem
 from db.tables.detections import NoiseDetection
-from db.tables.exports import Export
+from db.tables.exports import CLIP, Export
 from db.tables.models import NoiseModel
 from db.tables.reports import DailyReport
 from db.tables.sessions import AudioSession
@@ -26,7 +26,19 @@ from db.tables.training import TrainingJob, Validation
 from db.tables.webhooks import WebhookDelivery, WebhookEndpoint
 from services.openapi.examples import EXAMPLES, PARAMETERS, example
 
-SESSION, BATCH, MODEL, JOB, VALIDATION, USER, WEBHOOK, DELIVERY, EXPORT, REPORT = (
+(
+    SESSION,
+    BATCH,
+    MODEL,
+    JOB,
+    VALIDATION,
+    USER,
+    WEBHOOK,
+    DELIVERY,
+    EXPORT,
+    REPORT,
+    DETECTION,
+) = (
     uuid.UUID(each)
     for each in (
         example.SESSION_ID,
@@ -39,6 +51,7 @@ SESSION, BATCH, MODEL, JOB, VALIDATION, USER, WEBHOOK, DELIVERY, EXPORT, REPORT 
         example.DELIVERY_ID,
         example.EXPORT_ID,
         example.REPORT_ID,
+        example.DETECTION_ID,
     )
 )
 RECORDING = b"fLaC" + bytes(range(256))
@@ -52,6 +65,7 @@ def add(store: Store, blobs: Blobs) -> None:
     blobs.put("levels.json", [levels.encode()])
     blobs.put(recording_key(SESSION), [RECORDING])
     blobs.put("export.csv", [EXPORTED])
+    blobs.put("clip.flac", [RECORDING])
     blobs.put("model.clamor", [MODEL_FILE])
     blobs.put("report.html", [b"<!doctype html>"])
     for picture in ("confusion.png", "spectrogram.png"):
@@ -65,7 +79,8 @@ def add(store: Store, blobs: Blobs) -> None:
 
 def _rows(now: datetime) -> Iterator[Base]:
     (answered,) = _answer("GET /v1/sessions/{session_id:uuid}/detections")["items"]
-    event = {name: value for name, value in answered.items() if name != "third_octaves"}
+    # The database computes the ID.
+    event = {name: answered[name] for name in answered.keys() - {"id", "third_octaves"}}
     event["third_octaves_db"] = [band["lzeq_db"] for band in answered["third_octaves"]]
     ended: dict[str, Any] = {
         "state": "completed",
@@ -84,25 +99,17 @@ def _rows(now: datetime) -> Iterator[Base]:
     yield AudioBatch(id=BATCH, state="taken", options={}, items_total=1, next_item=1, user_id=USER)
     yield _session(started_at=now, finished_at=now + timedelta(seconds=2))
     yield AudioBatchItem(batch_id=BATCH, item_index=0, file_name="a", session_id=SESSION)
-    yield NoiseDetection(session_id=SESSION, event_index=0, **event)
+    yield NoiseDetection(session_id=SESSION, event_index=0, user_id=USER, **event)
     yield _analysis()
     yield TrainingJob(id=JOB, name="site-7", version=1, seed=0, **ended)
     yield Validation(id=VALIDATION, report={"passed": True, "checks": []}, **ended)
-    yield Export(
-        id=EXPORT,
-        user_id=USER,
-        state="completed",
-        percent=100,
-        stage="done",
-        format="csv",
-        selection={},
-        rows_written=0,
-        size_bytes=len(EXPORTED),
-        blob_key="export.csv",
-        started_at=now,
-        finished_at=now,
-        expires_at=now + timedelta(days=7),
-    )
+    exported = {"user_id": USER, "state": "completed", "percent": 100, "stage": "done"}
+    exported |= {"selection": {}, "started_at": now, "finished_at": now}
+    exported["expires_at"] = now + timedelta(days=7)
+    file = {"format": "csv", "blob_key": "export.csv", "size_bytes": len(EXPORTED)}
+    yield Export(id=EXPORT, rows_written=0, **exported, **file)
+    file = {"format": CLIP, "blob_key": "clip.flac", "size_bytes": len(RECORDING)}
+    yield Export(id=DETECTION, session_id=SESSION, rows_written=1, **exported, **file)
     yield _report(made_at=now, started_at=now, finished_at=now)
     yield WebhookEndpoint(id=WEBHOOK, user_id=USER, secret="whsec_c2hv", state="active", **told)
     yield WebhookDelivery(

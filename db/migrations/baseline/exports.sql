@@ -31,7 +31,7 @@ CREATE TABLE exports (
     CONSTRAINT ck_exports_file CHECK ((state = 'completed') = (blob_key IS NOT NULL)),
     CONSTRAINT ck_exports_format
         CHECK (format IN ('csv', 'ndjson', 'parquet', 'audacity', 'raven', 'dcase', 'rttm',
-            'clips')),
+            'clips', 'clip')),
     CONSTRAINT ck_exports_percent CHECK (percent BETWEEN 0 AND 100),
     CONSTRAINT ck_exports_selection CHECK (jsonb_typeof(selection) = 'object'),
     CONSTRAINT ck_exports_state CHECK (state IN ('pending', 'completed', 'failed')),

@@ -62,6 +62,13 @@ CREATE INDEX ix_session_spans_unfinished ON session_spans (due_at) WHERE state =
 CREATE TABLE noise_detections (
     session_id         uuid               NOT NULL,
     event_index        integer            NOT NULL,
+    -- A UUID of version 8 (RFC 9562).
+    id                 uuid               NOT NULL GENERATED ALWAYS AS (
+        left(overlay(overlay(encode(sha256(uuid_send(session_id) || (event_index::text)::bytea),
+            'hex') placing '8' from 13) placing '8' from 17), 32)::uuid
+    ) STORED,
+    user_id            uuid,
+    heard_at           timestamptz,
     start_s            double precision   NOT NULL,
     end_s              double precision   NOT NULL,
     noise_type         text               NOT NULL,
@@ -82,12 +89,20 @@ CREATE TABLE noise_detections (
     CONSTRAINT ck_noise_detections_confidence CHECK (confidence BETWEEN 0 AND 1),
     CONSTRAINT ck_noise_detections_times CHECK (end_s > start_s),
     CONSTRAINT fk_noise_detections_session_id
-        FOREIGN KEY (session_id) REFERENCES audio_sessions (id) ON DELETE CASCADE
+        FOREIGN KEY (session_id) REFERENCES audio_sessions (id) ON DELETE CASCADE,
+    CONSTRAINT fk_noise_detections_user_id
+        FOREIGN KEY (user_id) REFERENCES users (id) ON DELETE SET NULL
 );
 
 COMMENT ON TABLE noise_detections IS 'One detection: noise type, time, levels and confidence.';
 COMMENT ON COLUMN noise_detections.session_id IS 'The session of the recording.';
 COMMENT ON COLUMN noise_detections.event_index IS '0, 1, 2, ... in the order of the onsets.';
+COMMENT ON COLUMN noise_detections.id IS
+    'Of the session and the index alone, so that repeated work gives the same ID.';
+COMMENT ON COLUMN noise_detections.user_id IS
+    'The user that the row belongs to; null without one, or if the user was removed.';
+COMMENT ON COLUMN noise_detections.heard_at IS
+    'The time of recording of the session plus the onset; null without that.';
 COMMENT ON COLUMN noise_detections.start_s IS
     'The onset, in seconds from the start of the recording.';
 COMMENT ON COLUMN noise_detections.end_s IS 'The end, in seconds from the start of the recording.';
@@ -117,8 +132,17 @@ COMMENT ON COLUMN noise_detections.third_octaves_db IS
 COMMENT ON COLUMN noise_detections.candidates IS
     'The most likely types with their probabilities, at most five, in descending order.';
 
--- list_queries.sessions and all_detections with a type or a confidence
+-- list_queries.sessions with a type
 CREATE INDEX ix_noise_detections_heard ON noise_detections (noise_type, session_id, confidence);
+
+-- detection_queries.detections, sums of all users
+CREATE INDEX ix_noise_detections_heard_at ON noise_detections (heard_at, id);
+
+-- detection_queries.get_detection
+CREATE UNIQUE INDEX ix_noise_detections_id ON noise_detections (id);
+
+-- detection_queries.detections, sums of a user
+CREATE INDEX ix_noise_detections_user_heard ON noise_detections (user_id, heard_at, id);
 
 
 CREATE TABLE analyses (

@@ -68,6 +68,7 @@ CREATE TABLE audio_sessions (
     resplits                  smallint           NOT NULL DEFAULT 0,
     summary                   jsonb,
     problem                   jsonb,
+    max_confidence            double precision,
     levels_answer_key         text,
     muted_key                 text,
     audio_removed_at          timestamptz,
@@ -233,6 +234,8 @@ COMMENT ON COLUMN audio_sessions.summary IS
     'The detections by type, and the state of channels and levels; null until the end.';
 COMMENT ON COLUMN audio_sessions.problem IS
     'What is lost and why, as a code and a sentence; null if nothing is.';
+COMMENT ON COLUMN audio_sessions.max_confidence IS
+    'The greatest confidence of its detections; null without any.';
 COMMENT ON COLUMN audio_sessions.levels_answer_key IS 'The key of the response about its levels.';
 COMMENT ON COLUMN audio_sessions.muted_key IS
     'The key of the copy of the recording without speech, made at the end of a session with '
@@ -290,8 +293,11 @@ CREATE INDEX ix_audio_sessions_unfinished
 -- leftover_queries.sessions_with_leftovers: decoded audio
 CREATE INDEX ix_audio_sessions_untidy ON audio_sessions (id) WHERE pcm_key IS NOT NULL;
 
--- list_queries.sessions, all_detections and export_queries.sessions_behind of a user
+-- list_queries.sessions and export_queries.sessions_behind of a user
 CREATE INDEX ix_audio_sessions_user_created ON audio_sessions (user_id, created_at, id);
+
+-- list_queries.sessions of a user, with a confidence
+CREATE INDEX ix_audio_sessions_user_confidence ON audio_sessions (user_id, max_confidence);
 
 -- list_queries.sessions of a user, by duration
 CREATE INDEX ix_audio_sessions_user_duration ON audio_sessions (user_id, duration_s, id);

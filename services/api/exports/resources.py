@@ -150,7 +150,7 @@ class ExportFile(Resource):
 
 def _get_or_404(tx: Session, export_id: uuid.UUID, *, owner: uuid.UUID | None) -> Export:
     """Return the row of an export; raises :class:`NotFound`, also for one of another user."""
-    return or_404(export_queries.get_export(tx, export_id, owner=owner), "export", export_id)
+    return or_404(export_queries.shown_export(tx, export_id, owner=owner), "export", export_id)
 
 
 def _check_selection(tx: Session, req: falcon.Request, asked: Selection) -> None:

@@ -42,6 +42,13 @@ class NoRecording(ServiceError):
     advice = "The results are still available from the session and its detections."
 
 
+class NoClip(ServiceError):
+    """The audio of the detection cannot be cut from its recording, for the reason in ``detail``."""
+
+    status, name, title = 404, "no-clip", "The detection has no clip"
+    advice = "The detection itself is still available."
+
+
 class NoSpectrogram(ServiceError):
     """The session ended without a spectrogram: it failed or was cancelled before one was drawn,
     or its ``privacy`` does not allow one.
@@ -49,6 +56,14 @@ class NoSpectrogram(ServiceError):
 
     status, name, title = 404, "no-spectrogram", "The session has no spectrogram"
     advice = "Read the session to see how it ended."
+
+
+class ClipNotReady(ServiceError):
+    """A worker is cutting the clip, because this request or an earlier one asked for it."""
+
+    status, name, title = 409, "clip-not-ready", "The clip is not ready yet"
+    advice = "Repeat the request after ``Retry-After`` seconds."
+    retry_after_s = 1
 
 
 class NotGivenUp(ServiceError):

@@ -63,7 +63,7 @@ class SessionRecording(Resource):
         """
         with self.deps.store.reading() as tx:
             session = sessions.get_or_404(tx, session_id, owner=owner(req))
-        _require_served(session, NoRecording)
+        require_served(session, NoRecording)
         if session.size_bytes is None and session.state in UNFINISHED_STATES:
             raise NotFinished("the recording has not been fetched yet")
         if session.size_bytes is None:
@@ -111,7 +111,7 @@ class SessionSpectrogram(Resource):
         """
         with self.deps.store.reading() as tx:
             session = sessions.get_or_404(tx, session_id, owner=owner(req))
-        _require_served(session, NoSpectrogram)
+        require_served(session, NoSpectrogram)
         key = session.spectrogram_key
         if key is None and session.state in UNFINISHED_STATES:
             raise NotFinished("the recording has not been decoded yet")
@@ -124,7 +124,7 @@ class SessionSpectrogram(Resource):
             resp.data = self.deps.blobs.get(key)
 
 
-def _require_served(session: AudioSession, error: type[NoRecording] | type[NoSpectrogram]) -> None:
+def require_served(session: AudioSession, error: type[NoRecording] | type[NoSpectrogram]) -> None:
     """Refuse to serve audio or the spectrogram if the session's privacy forbids it.
 
     Raises

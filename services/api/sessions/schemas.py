@@ -171,6 +171,10 @@ class Detection(msgspec.Struct, kw_only=True):
     detection, unless that is a group or ``unclassified``.
     """
 
+    #: The same whenever the recording of the session is analysed again.
+    id: uuid.UUID
+    #: When it begins; null if the recording time of the session is unknown.
+    heard_at: datetime | None
     start_s: float
     end_s: float
     noise_type: str
@@ -194,7 +198,8 @@ class Detection(msgspec.Struct, kw_only=True):
     overloaded: bool | None
     candidates: list[Candidate]
     #: Unweighted equivalent level of each third-octave band over the detection, from low to high.
-    #: Null unless ``include=third_octaves`` is given and the session has ``bands=third_octave``.
+    #: Null unless the session has ``bands=third_octave``; in lists also without
+    #: ``include=third_octaves``.
     third_octaves: list[Band] | None = None
 
     @classmethod

@@ -19,7 +19,8 @@ from rich.table import Table
 from actors.facts.channel_rules import ENERGY_MEAN
 from services.cli.actions.bars import Bars
 from services.client import ApiError, Client, Options
-from services.client.wire.sessions import Detection, Session, Summary
+from services.client.wire.detections import Detection
+from services.client.wire.sessions import Session, Summary
 
 #: Files in flight at once, so that one uploads while others are being processed.
 FILES_AT_ONCE = 4

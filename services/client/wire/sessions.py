@@ -1,4 +1,4 @@
-"""Sessions and their detections."""
+"""Sessions."""
 
 from __future__ import annotations
 
@@ -134,47 +134,4 @@ class SessionPage(msgspec.Struct, kw_only=True):
     """A page of sessions."""
 
     items: list[Session]
-    next_cursor: str | None
-
-
-class Candidate(msgspec.Struct, kw_only=True):
-    """A possible noise type of a detection, and its probability."""
-
-    noise_type: str
-    score: float
-
-
-class Band(msgspec.Struct, kw_only=True):
-    """The level of a third-octave band."""
-
-    nominal_hz: float
-    exact_hz: float
-    lzeq_db: float | None
-
-
-class Detection(msgspec.Struct, kw_only=True):
-    """A detected sound, with its most probable types, best first."""
-
-    start_s: float
-    end_s: float
-    noise_type: str
-    confidence: float
-    laeq_db: float | None
-    lafmax_db: float | None
-    lae_db: float | None
-    lasmax_db: float | None
-    lcpeak_db: float | None
-    background_la90_db: float | None
-    emergence_db: float | None
-    above_background_s: float | None
-    overloaded: bool | None
-    candidates: list[Candidate]
-    third_octaves: list[Band] | None = None
-
-
-class DetectionPage(msgspec.Struct, kw_only=True):
-    """A page of a session's detections."""
-
-    items: list[Detection]
-    level_reference: str
     next_cursor: str | None

@@ -16,6 +16,8 @@ WEBHOOK_ID = "0b0f6f1e-4c1d-4f0a-9a53-7f2f0d1c5e62"
 EXPORT_ID = "2f6d9b3e-1a47-4c58-9e0d-7b5a3c1f8e24"
 REPORT_ID = "a1d4c7f0-6b2e-4d59-8c3a-7e5f90b1d264"
 DELIVERY_ID = "6c7b1f0a-58d4-4b1e-8f37-2f9d4c0a7e13"
+#: That of the first detection of the session.
+DETECTION_ID = "e51968ae-d5c6-8d06-81e3-8cd286c1fead"
 
 #: Values of path parameters.
 PARAMETERS: dict[str, str] = {
@@ -29,6 +31,7 @@ PARAMETERS: dict[str, str] = {
     "webhook_id": WEBHOOK_ID,
     "delivery_id": DELIVERY_ID,
     "export_id": EXPORT_ID,
+    "detection_id": DETECTION_ID,
     "report_id": REPORT_ID,
     "name": "not-finished",
     "job": "health_check",

@@ -2,7 +2,13 @@
 
 from __future__ import annotations
 
-from services.openapi.examples.example import MODEL_ID, SESSION_ID, USER_ID, Example
+from services.openapi.examples.example import (
+    DETECTION_ID,
+    MODEL_ID,
+    SESSION_ID,
+    USER_ID,
+    Example,
+)
 
 _LEVELS_DB = {
     "laeq_db": 61.2,
@@ -119,6 +125,8 @@ data: {{"id":"{SESSION_ID}","state":"completed","stage":"completed","percent":10
 """
 
 _DETECTION: dict[str, object] = {
+    "id": DETECTION_ID,
+    "heard_at": "2026-03-14T08:00:12.500000Z",
     "start_s": 12.5,
     "end_s": 14.0,
     "noise_type": "dog_bark",
@@ -137,6 +145,11 @@ _DETECTION: dict[str, object] = {
         {"noise_type": "rooster", "score": 0.03},
     ],
     "third_octaves": None,
+}
+_FOUND: dict[str, object] = _DETECTION | {
+    "session_id": SESSION_ID,
+    "file_name": "street.flac",
+    "level_reference": "dB SPL",
 }
 _THIRD_OCTAVES: list[dict[str, float]] = [
     {"nominal_hz": 25.0, "exact_hz": 25.1189, "lzeq_db": 38.2},
@@ -200,17 +213,37 @@ EXAMPLES: dict[str, Example] = {
         },
     ),
     "GET /v1/detections": Example(
-        query={"noise_type": ["dog_bark"], "created_from": "2026-03-01T00:00:00Z"},
+        query={
+            "noise_type": ["dog_bark"],
+            "heard_from": "2026-03-14T08:00:00Z",
+            "metadata": '{"site": "bridge"}',
+            "sort": "heard_at",
+        },
+        answer={"items": [_FOUND], "next_cursor": None},
+    ),
+    "GET /v1/detections/{detection_id:uuid}": Example(answer=_FOUND),
+    "GET /v1/detections/{detection_id:uuid}/clip.flac": Example(),
+    "GET /v1/detections/summary": Example(
+        query={
+            "by": "hour",
+            "heard_from": "2026-03-14T00:00:00+01:00",
+            "heard_to": "2026-03-15T00:00:00+01:00",
+            "time_zone": "Europe/Berlin",
+        },
         answer={
+            "by": "hour",
+            "time_zone": "Europe/Berlin",
+            "heard_from": "2026-03-14T00:00:00+01:00",
+            "heard_to": "2026-03-15T00:00:00+01:00",
             "items": [
-                _DETECTION
-                | {
-                    "session_id": SESSION_ID,
-                    "file_name": "street.flac",
-                    "level_reference": "dB SPL",
+                {
+                    "begins_at": "2026-03-14T09:00:00+01:00",
+                    "noise_type": None,
+                    "events": 1,
+                    "total_s": 1.5,
+                    "levels": [{"level_reference": "dB SPL", "laeq_db": 68.1, "lafmax_db": 74.3}],
                 }
             ],
-            "next_cursor": None,
         },
     ),
     "GET /v1/sessions/{session_id:uuid}/levels": Example(

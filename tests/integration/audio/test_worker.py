@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import errno
+import hashlib
+import uuid
+from datetime import UTC, datetime, timedelta
 
 import dramatiq
 import pytest
@@ -23,7 +26,7 @@ from db.blobs.keys import recording_key
 from db.queries import session_queries
 from db.queue import fair_order
 from db.queue.claims import SessionWork
-from tests.support import recordings
+from tests.support import accounts, recordings
 from tests.support.pipeline import add, detections_of, handle, run_to_the_end, session, summary_of
 
 pytestmark = pytest.mark.integration
@@ -50,6 +53,51 @@ def test_every_message_twice_changes_nothing(runtime: Runtime) -> None:
         assert len(scores) == (0 if event.noise_type == UNCLASSIFIED else 5)
         assert [each["noise_type"] for each in event.candidates[:1]] in ([], [event.noise_type])
     assert runs == {"process": 1, "split": 1, "detect": 3, "aggregate": 1, "analyze": 1}
+
+
+def test_aggregating_again_gives_the_same_detections_with_the_same_ids(runtime: Runtime) -> None:
+    recorded_at = datetime(2026, 3, 1, 22, tzinfo=UTC)
+    content = recordings.encode(recordings.long(2.5))
+    session_id = add(runtime, content, recorded_at=recorded_at)
+    other_id = add(runtime, content)
+    run_to_the_end(runtime, session_id)
+
+    def found(session_id: uuid.UUID) -> list[tuple[object, ...]]:
+        with runtime.store.transaction() as tx:
+            events = detections_of(tx, session_id)
+        return [(each.id, each.event_index, each.heard_at, each.user_id) for each in events]
+
+    first, confidence = found(session_id), session(runtime, session_id).max_confidence
+    others = found(other_id)
+    assert first
+    assert {each[2] for each in others} == {None}
+    assert {each[0] for each in others}.isdisjoint(each[0] for each in first)
+    assert confidence is not None
+    with runtime.store.transaction() as tx:
+        for event in detections_of(tx, session_id):
+            named = hashlib.sha256(session_id.bytes + str(event.event_index).encode()).digest()
+            assert event.id == uuid.UUID(bytes=_version_8(named[:16]))
+            assert event.heard_at == recorded_at + timedelta(seconds=event.start_s)
+            assert event.user_id == accounts.TEAM
+            assert event.confidence <= confidence
+        tx.execute(text("DELETE FROM noise_detections WHERE session_id = :id"), {"id": session_id})
+        tx.execute(
+            text(
+                "UPDATE audio_sessions SET state = 'aggregating', finished_at = NULL,"
+                " max_confidence = NULL, due_at = now() WHERE id = :id"
+            ),
+            {"id": session_id},
+        )
+    handle(runtime, messages.AggregateSession(session_id=session_id))
+    assert found(session_id) == first
+    assert session(runtime, session_id).max_confidence == confidence
+
+
+def _version_8(data: bytes) -> bytes:
+    """Set the version and the variant of a UUID, as `DETECTION_ID` does."""
+    digits = list(data.hex())
+    digits[12] = digits[16] = "8"
+    return bytes.fromhex("".join(digits))
 
 
 def test_recovery_tidies_up_behind_a_finished_session(runtime: Runtime) -> None:

@@ -14,7 +14,7 @@ from typing import Any
 
 import falcon.inspect
 import pytest
-from sqlalchemy import text
+from sqlalchemy import select, text
 
 from db.queries import (
     account_queries,
@@ -27,8 +27,10 @@ from db.queries import (
     webhook_queries,
 )
 from db.queries.model_queries import NewTrainingClipRow
+from db.queries.session_queries import NewDetectionRow
 from db.store import Store
 from db.tables.accounts import SCOPES
+from db.tables.detections import NoiseDetection
 from services.http import keys
 from services.http.operations import Operation
 from tests.support import accounts
@@ -38,6 +40,20 @@ from tests.support.api import App
 pytestmark = pytest.mark.integration
 
 STRANGER = uuid.UUID("33333333-3333-4333-8333-333333333333")
+
+
+#: A detection of the session.
+HEARD = NewDetectionRow(start_s=0.0, end_s=1.0, noise_type="rain", confidence=0.5)
+
+
+#: The parameters that an endpoint requires.
+NEEDED = {
+    "/v1/detections/summary": {
+        "by": "type",
+        "heard_from": "2026-03-14T00:00:00Z",
+        "heard_to": "2026-03-15T00:00:00Z",
+    }
+}
 
 
 @dataclass
@@ -61,6 +77,8 @@ class Place:
                 size_bytes=1,
                 recording_key="sessions/a",
             )
+            session_queries.add_detections(tx, ids["session_id"], [HEARD])
+            ids["detection_id"] = tx.scalars(select(NoiseDetection.id)).one()
             batch_queries.add_batch(
                 tx, id=ids["batch_id"], user_id=TEAM, state="receiving", options={}
             )
@@ -288,7 +306,7 @@ def test_nobody_sees_or_changes_what_is_somebody_elses(place: Place) -> None:
     ids = set(place.rows.values()) - {str(TEAM)}
     for method, template, path, operation in place.calls():
         if method == "GET" and "{" not in template and operation.scope != "admin":
-            got = stranger.simulate_get(path)
+            got = stranger.simulate_get(path, params=NEEDED.get(template, {}))
             assert got.status_code == 200, template
             assert not [each for each in ids if each in got.text], template
     assert place.tables() == before

@@ -10,8 +10,10 @@ import inspect
 import uuid
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
+from urllib.parse import urlencode
 
 import falcon.testing
+import msgspec
 import pytest
 from sqlalchemy import update
 
@@ -51,6 +53,7 @@ USES_BLOBS = {
     "GET /v1/sessions/{session_id:uuid}/spectrogram.png": 503,
     "GET /v1/models/{model_id:uuid}/confusion.png": 503,
     "GET /v1/models/{model_id:uuid}/file": 503,
+    "GET /v1/detections/{detection_id:uuid}/clip.flac": 503,
     "GET /v1/exports/{export_id:uuid}/file": 503,
     "GET /v1/reports/{report_id:uuid}/html": 503,
     "GET /health/ready": 503,
@@ -136,6 +139,15 @@ def path_of(template: str) -> str:
     return path
 
 
+def address_of(name: str) -> str:
+    """Return the path of an operation, with the parameters of its example that are required."""
+    _, template, promise = OPERATIONS[name]
+    fields = msgspec.structs.fields(promise.query) if promise.query is not None else ()
+    needed = [field.encode_name for field in fields if field.required]
+    query = urlencode({each: EXAMPLES[name].query[each] for each in needed})
+    return f"{path_of(template)}?{query}" if query else path_of(template)
+
+
 def request_of(form: Mapping[str, Any]) -> dict[str, Any]:
     """Return the form of an example as a request, with a content for each of its files."""
     boundary = uuid.uuid4().hex
@@ -159,31 +171,31 @@ def request_of(form: Mapping[str, Any]) -> dict[str, Any]:
 
 def call(api: falcon.testing.TestClient, name: str, **more: Any) -> Any:
     """Call an operation as in its example; a form is sent where one is taken."""
-    method, template, _ = OPERATIONS[name]
+    method, _, _ = OPERATIONS[name]
     example = EXAMPLES[name] if name in EXAMPLES else Example()
     request: dict[str, Any] = {}
     if example.form:
         request = request_of(example.form)
     elif example.request is not None:
         request["json"] = example.request
-    return api.simulate_request(method, path_of(template), **(request | more))
+    return api.simulate_request(method, address_of(name), **(request | more))
 
 
 @pytest.mark.parametrize(
     "name", [name for name in OPERATIONS if name.startswith("GET ") and name != STREAM]
 )
 def test_every_get_has_a_head_and_every_etag_a_304(place: Place, name: str) -> None:
-    _, template, promise = OPERATIONS[name]
+    promise, address = OPERATIONS[name][2], address_of(name)
     whole = call(place.api, name)
     assert whole.status_code == promise.status, whole.text
-    head = place.api.simulate_head(path_of(template))
+    head = place.api.simulate_head(address)
     assert (head.status_code, head.content) == (whole.status_code, b"")
     assert head.headers["content-type"] == whole.headers["content-type"]
     assert ("etag" in whole.headers) == (304 in promise.also)
     assert head.headers.get("etag") == whole.headers.get("etag")
     if "etag" in whole.headers:
         known = {"If-None-Match": whole.headers["etag"]}
-        again = place.api.simulate_get(path_of(template), headers=known)
+        again = place.api.simulate_get(address, headers=known)
         assert (again.status_code, again.content) == (304, b"")
         assert again.headers["etag"] == whole.headers["etag"]
 

@@ -13,6 +13,7 @@ import pytest
 import structlog
 from sqlalchemy.exc import OperationalError
 
+from services.api.sessions.errors import ClipNotReady
 from services.http import errors, problems
 from services.http.caller_errors import RequestUnderWay
 from services.http.errors import ServiceError
@@ -178,7 +179,7 @@ def test_every_kind_can_be_explained() -> None:
         assert kind.advice, kind
         assert 400 <= kind.status < 600, kind
         assert (kind.retry_after_s is not None) == (
-            kind.status in (429, 503) or kind is RequestUnderWay
+            kind.status in (429, 503) or kind in (RequestUnderWay, ClipNotReady)
         ), kind
 
 

@@ -31,12 +31,14 @@ RANDOM = 5
 
 #: Operations that may refuse a body or parameter that the description allows, and why.
 REFUSALS = {
+    "GET /v1/detections/summary": "a time zone has a known name, and an interval is not empty",
     "GET /v1/usage": "a period is not longer than a month, and does not end before it begins",
     "PATCH /v1/webhooks/{webhook_id}": "a receiver is at an address that is public",
     "POST /v1/batches": "keys lie in the inbox, and a key and a prefix exclude each other",
     "POST /v1/models": "a manifest is CSV with a header",
     "POST /v1/models/{model_id}/validate": "a manifest is CSV with a header",
     "POST /v1/validations": "a manifest is CSV with a header",
+    "POST /v1/reports": "a time zone has a known name",
     "POST /v1/sessions": "an address and an upload exclude each other",
     "POST /v1/webhooks": "a receiver is at an address that is public",
 }

@@ -11,7 +11,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from services.client import ApiError, Client, connection
+from services.client import ApiError, Client, connection, polling
 
 Handler = Callable[[httpx.Request], httpx.Response]
 
@@ -110,3 +110,40 @@ def test_what_was_answered_or_never_sent_is_not_sent_again(
     with pytest.raises(ApiError):
         client_of(server, monkeypatch).promote(1)
     assert len(server.seen) == 1
+
+
+def test_a_clip_is_polled_until_it_is_cut(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(polling, "POLL_MAX_S", 0.0)
+    early = httpx.Response(409, json={"title": "no", "type": "/problems/clip-not-ready"})
+    server = Server(early, early, httpx.Response(200, content=b"fLaC"))
+    assert client_of(server, monkeypatch).clip(uuid.UUID(int=7)) == b"fLaC"
+    assert {request.url.path for request in server.seen} == {
+        f"/v1/detections/{uuid.UUID(int=7)}/clip.flac"
+    }
+    gone = Server(httpx.Response(404, json={"title": "no", "type": "/problems/no-clip"}))
+    with pytest.raises(ApiError) as refused:
+        client_of(gone, monkeypatch).clip(uuid.UUID(int=7))
+    assert refused.value.problem == "no-clip"
+
+
+def test_filters_of_detections_are_sent_and_kept_from_page_to_page(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    server = Server(
+        *(
+            httpx.Response(200, json={"items": [], "next_cursor": cursor})
+            for cursor in ("next", None)
+        )
+    )
+    asked = {"noise_type": ["rain", "siren"], "heard_from": "2026-03-01T00:00:00Z"}
+    assert client_of(server, monkeypatch).all_detections(asked) == []
+    for request in server.seen:
+        assert request.url.params.get_list("noise_type") == ["rain", "siren"]
+        assert request.url.params["heard_from"] == "2026-03-01T00:00:00Z"
+    assert [request.url.params.get("cursor") for request in server.seen] == [None, "next"]
+    summed: dict[str, object] = {"by": "day", "time_zone": "UTC", "items": []}
+    summed |= {"heard_from": "2026-03-01T00:00:00Z", "heard_to": "2026-03-02T00:00:00Z"}
+    server = Server(httpx.Response(200, json=summed))
+    found = client_of(server, monkeypatch).sum_detections({"by": "day"})
+    assert (found.by, found.items) == ("day", [])
+    assert dict(server.seen[0].url.params) == {"by": "day"}

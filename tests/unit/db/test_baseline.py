@@ -18,7 +18,9 @@ SQL = "\n".join(FILES.values())
 #: The lines of a comment, and the index below it.
 INDEXES = {
     name: comment
-    for comment, name in re.findall(r"((?:^--.*\n)+)CREATE INDEX (\w+)", SQL, re.MULTILINE)
+    for comment, name in re.findall(
+        r"((?:^--.*\n)+)CREATE (?:UNIQUE )?INDEX (\w+)", SQL, re.MULTILINE
+    )
 }
 #: A module of queries, a function of it, and further functions after commas.
 QUERIES = re.compile(r"\b(\w+_queries|fair_order)\.(\w+(?:, \w+\b(?!\.))*)")

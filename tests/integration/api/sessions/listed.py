@@ -10,8 +10,12 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 from urllib.parse import urlencode
 
+from sqlalchemy import insert
+
+from db.queries import batch_queries
 from db.store import Store
-from db.tables.sessions import SESSION_STATES, UNFINISHED_STATES
+from db.tables.detections import NoiseDetection
+from db.tables.sessions import SESSION_STATES, UNFINISHED_STATES, AudioSession
 from tests.support import accounts
 from tests.support.accounts import TEAM
 from tests.support.api import Api
@@ -20,6 +24,8 @@ STRANGER = uuid.UUID("33333333-3333-4333-8333-333333333333")
 BEGIN = datetime(2026, 3, 1, tzinfo=UTC)
 MIDDLE = BEGIN + timedelta(seconds=7)
 Row = dict[str, Any]
+TYPES = ("rain", "siren", "dog_bark", "helicopter", "a_type_of_mine")
+NATURE = ("rain", "dog_bark")
 
 
 def add_stranger(store: Store) -> None:
@@ -92,3 +98,54 @@ def one_session(rng: random.Random, n: int, **values: Any) -> Row:
         if state in UNFINISHED_STATES
         else created_at + timedelta(microseconds=rng.randrange(3)),
     } | values
+
+
+def add_rows(store: Store) -> list[Row]:
+    """Add the team's sessions with their detections in ``events``, and as many of a stranger."""
+    add_stranger(store)
+    rng = random.Random(5)
+    batch_id = uuid.uuid4()
+    sessions = [one_session(rng, n, batch_id=rng.choice((None, batch_id))) for n in range(60)]
+    others = [one_session(rng, n, user_id=STRANGER, batch_id=None) for n in range(60)]
+    events = [
+        {
+            "session_id": session["id"],
+            "event_index": index,
+            "start_s": float(index),
+            "end_s": index + rng.choice((0.5, 3.0)),
+            "noise_type": rng.choice(TYPES),
+            "confidence": rng.choice((0.25, 0.5, 0.75)),
+            "laeq_db": rng.choice((None, -30.5, -20.0)),
+            "lafmax_db": rng.choice((None, -10.0)),
+            "lae_db": rng.choice((None, -5.0, -4.5)),
+            "emergence_db": rng.choice((None, -1.0, 20.5)),
+        }
+        for session in (*sessions, *others)
+        for index in range(rng.randrange(3))
+    ]
+    # A session with more than a page of detections.
+    sessions.append(one_session(rng, 61, batch_id=None, state="completed"))
+    events += [
+        events[0]
+        | {"session_id": sessions[-1]["id"], "event_index": index, "start_s": float(index)}
+        | {"end_s": index + rng.choice((0.5, 3.0)), "noise_type": rng.choice(TYPES)}
+        | {"confidence": rng.random(), "laeq_db": rng.choice((None, -30.5, -20.0, -7.25))}
+        | {"lae_db": rng.choice((None, -5.0)), "emergence_db": rng.choice((None, 3.0, 20.5))}
+        for index in range(40)
+    ]
+    by_id = {session["id"]: session for session in (*sessions, *others)}
+    for event in events:
+        session = by_id[event["session_id"]]
+        begun = session["recorded_at"]
+        event["user_id"] = session["user_id"]
+        event["heard_at"] = begun and begun + timedelta(seconds=event["start_s"])
+    for session in by_id.values():
+        confidences = [e["confidence"] for e in events if e["session_id"] == session["id"]]
+        session["max_confidence"] = max(confidences, default=None)
+    with store.transaction() as tx:
+        batch_queries.add_batch(tx, id=batch_id, user_id=TEAM, state="taken", options={})
+        tx.execute(insert(AudioSession), [*sessions, *others])
+        tx.execute(insert(NoiseDetection), events)
+    for session in sessions:
+        session["events"] = [each for each in events if each["session_id"] == session["id"]]
+    return sessions

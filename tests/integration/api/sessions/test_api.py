@@ -314,7 +314,10 @@ def test_detections_are_paged_in_order(api: Api, runtime: Runtime) -> None:
         "overloaded",
         "third_octaves",
     )
+    named = [{"id": each.pop("id"), "heard_at": each.pop("heard_at")} for each in seen]
     assert seen == [event | dict.fromkeys(later) for event in events]
+    assert len({each["id"] for each in named}) == len(events)
+    assert {each["heard_at"] for each in named} == {None}
     assert_problem(api.simulate_get(path, params={"cursor": "-1"}), 400, "invalid-parameter")
     assert api.simulate_get(path, params={"limit": "0"}).status_code == 400
 

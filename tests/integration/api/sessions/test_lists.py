@@ -6,78 +6,34 @@ import base64
 import itertools
 import random
 import re
-import uuid
 from collections.abc import Callable
 from typing import Any
 
 import pytest
 from sqlalchemy import insert
 
-from db.queries import batch_queries
 from db.store import Store
-from db.tables.detections import NoiseDetection
 from db.tables.sessions import AudioSession
 from tests.integration.api.sessions.listed import (
     MIDDLE,
-    STRANGER,
+    NATURE,
     Row,
-    add_stranger,
+    add_rows,
     ids,
     one_session,
     sorted_by,
     walk,
 )
 from tests.support import accounts
-from tests.support.accounts import ADMIN_KEY, TEAM
+from tests.support.accounts import ADMIN_KEY
 from tests.support.api import Api, App
 
 pytestmark = pytest.mark.integration
 
-TYPES = ("rain", "siren", "dog_bark", "helicopter", "a_type_of_mine")
-NATURE = ("rain", "dog_bark")
-
 
 @pytest.fixture
 def rows(api: Api, store: Store) -> list[Row]:
-    """Add the team's sessions with their detections in ``events``, and as many of a stranger."""
-    add_stranger(store)
-    rng = random.Random(5)
-    batch_id = uuid.uuid4()
-    sessions = [one_session(rng, n, batch_id=rng.choice((None, batch_id))) for n in range(60)]
-    others = [one_session(rng, n, user_id=STRANGER, batch_id=None) for n in range(60)]
-    events = [
-        {
-            "session_id": session["id"],
-            "event_index": index,
-            "start_s": float(index),
-            "end_s": index + rng.choice((0.5, 3.0)),
-            "noise_type": rng.choice(TYPES),
-            "confidence": rng.choice((0.25, 0.5, 0.75)),
-            "laeq_db": rng.choice((None, -30.5, -20.0)),
-            "lafmax_db": rng.choice((None, -10.0)),
-            "lae_db": rng.choice((None, -5.0, -4.5)),
-            "emergence_db": rng.choice((None, -1.0, 20.5)),
-        }
-        for session in (*sessions, *others)
-        for index in range(rng.randrange(3))
-    ]
-    # A session with more than a page of detections.
-    sessions.append(one_session(rng, 61, batch_id=None, state="completed"))
-    events += [
-        events[0]
-        | {"session_id": sessions[-1]["id"], "event_index": index, "start_s": float(index)}
-        | {"end_s": index + rng.choice((0.5, 3.0)), "noise_type": rng.choice(TYPES)}
-        | {"confidence": rng.random(), "laeq_db": rng.choice((None, -30.5, -20.0, -7.25))}
-        | {"lae_db": rng.choice((None, -5.0)), "emergence_db": rng.choice((None, 3.0, 20.5))}
-        for index in range(40)
-    ]
-    with store.transaction() as tx:
-        batch_queries.add_batch(tx, id=batch_id, user_id=TEAM, state="taken", options={})
-        tx.execute(insert(AudioSession), [*sessions, *others])
-        tx.execute(insert(NoiseDetection), events)
-    for session in sessions:
-        session["events"] = [each for each in events if each["session_id"] == session["id"]]
-    return sessions
+    return add_rows(store)
 
 
 SORTS = (
