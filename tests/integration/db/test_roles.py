@@ -291,7 +291,7 @@ def test_the_owner_takes_over_an_earlier_installation(postgres_url: str) -> None
 def test_a_role_that_may_not_grant_changes_nothing(roles: WithRoles) -> None:
     before = privileges(roles.url)
     other = WithRoles(roles.app_url, roles.names)
-    with pytest.raises(MigrationError, match="a superuser in DATABASE_URL"):
+    with pytest.raises(MigrationError, match="a superuser in CLAMOR_MIGRATION_URL"):
         other.grant()
     assert privileges(roles.url) == before
 
