@@ -33,8 +33,8 @@ LEAST_FREE_BYTES = 2 * 1024**3
 #: No transaction of Clamor takes a minute, but a dump of a large database takes hours. Vacuum
 #: removes no row that died after the oldest transaction began.
 LONG_TRANSACTION_S = 6 * 3_600.0
-#: By default autovacuum freezes rows from a tenth of the transaction IDs on, and from a fifth of the
-#: multixact IDs on; at half of them it has failed. Near 1 Postgres stops writing.
+#: By default autovacuum freezes rows from a tenth of the transaction IDs on, and from a fifth of
+#: the multixact IDs on; at half of them it has failed. Near 1 Postgres stops writing.
 MOST_XID_SHARE = 0.5
 #: The scheduler sends a tick every hour, for this check. Two missed ticks are a fault.
 SILENT_SCHEDULER = timedelta(hours=2, minutes=5)
