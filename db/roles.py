@@ -181,8 +181,8 @@ def apply(url: str, roles: Roles, options: ConnectionOptions) -> None:
         reason = str(getattr(error, "orig", error)).strip().partition("\n")[0]
         raise MigrationError(
             f"the roles are not changed: {reason}. Run clamor migrate --grant --apply with a "
-            "superuser in CLAMOR_MIGRATION_URL, or with a role that has CREATEROLE and CREATE on the "
-            "database, owns the tables, and is a member of the owner's role"
+            "superuser in CLAMOR_MIGRATION_URL, or with a role that has CREATEROLE and CREATE on "
+            "the database, owns the tables, and is a member of the owner's role"
         ) from error
     finally:
         engine.dispose()

@@ -191,9 +191,7 @@ def _of_server(server: ServerState) -> Iterator[Metric]:
         float(len(server.invalid_indexes)),
     )
     yield _each("database_live_rows", "Rows, as estimated by Postgres", "table", server.live_rows)
-    yield _each(
-        "database_dead_rows", "Dead rows that wait for a vacuum", "table", server.dead_rows
-    )
+    yield _each("database_dead_rows", "Dead rows that wait for a vacuum", "table", server.dead_rows)
     connections = GaugeMetricFamily(
         "clamor_database_connections",
         "Connections to the database; those of roles that ours may not see are hidden",

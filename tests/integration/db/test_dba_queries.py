@@ -27,7 +27,9 @@ from tests.support.planted import plant_invalid_index
 pytestmark = pytest.mark.integration
 
 DOCUMENT = ROOT / "docs" / "dba.md"
-BLOCKS = [text for _, kind, text in BLOCK.findall(DOCUMENT.read_text()) if kind == "sql run"]
+BLOCKS: list[str] = [
+    text for _, kind, text in BLOCK.findall(DOCUMENT.read_text()) if kind == "sql run"
+]
 
 
 def block(word: str) -> str:
@@ -59,7 +61,7 @@ def connected(url: str, name: str = "a person") -> Iterator[psycopg.Connection[D
 def rows(url: str, sql: str) -> list[dict[str, Any]]:
     """Run a query of the document; return its rows."""
     with connected(url) as connection:
-        return connection.execute(sql).fetchall()  # type: ignore[arg-type]
+        return connection.execute(sql).fetchall()
 
 
 @pytest.mark.parametrize("which", ["found", "embedded"])
@@ -70,7 +72,7 @@ def test_every_block_runs(which: str) -> None:
         with connected(url) as connection:
             for text in BLOCKS:
                 for statement in filter(str.strip, text.split(";\n")):
-                    connection.execute(statement)  # type: ignore[arg-type]
+                    connection.execute(statement)
     assert len(BLOCKS) == 12
 
 
@@ -157,7 +159,7 @@ def test_every_sequence_is_set(runtime: Runtime) -> None:
     with connected(runtime.settings.database_url) as connection:
         connection.execute("ALTER SEQUENCE promotions_id_seq RESTART WITH 1")
         for statement in filter(str.strip, SEQUENCES.split(";\n")):
-            connection.execute(statement)  # type: ignore[arg-type]
+            connection.execute(statement)
         connection.execute(
             "INSERT INTO promotions (model_id, forced, comparison)"
             " SELECT model_id, forced, comparison FROM promotions LIMIT 1"
@@ -167,6 +169,6 @@ def test_every_sequence_is_set(runtime: Runtime) -> None:
 def test_the_settings_of_autovacuum_are_no_difference(runtime: Runtime) -> None:
     with connected(runtime.settings.database_url) as connection:
         for statement in filter(str.strip, block("scale_factor").split(";\n")):
-            connection.execute(statement)  # type: ignore[arg-type]
+            connection.execute(statement)
     with runtime.store.engine.connect() as compared:
         assert catalog.differences(compared) == []

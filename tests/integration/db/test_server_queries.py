@@ -33,7 +33,7 @@ def state(store: Store) -> ServerState:
 def session(url: str, name: str, query: str = "SELECT 1") -> Iterator[psycopg.Connection[Any]]:
     """Open a transaction of a client of some name."""
     with psycopg.connect(url, application_name=name) as connection:
-        connection.execute(query)  # type: ignore[arg-type]
+        connection.execute(query)
         yield connection
         connection.rollback()
 
@@ -121,7 +121,7 @@ def test_the_role_of_the_application_sees_all_but_the_transactions_of_others(whi
                 eventually(lambda: state(store).oldest_transaction_s > 0, what="our transaction")
             # A privilege that an installation may grant, and that Clamor does not need.
             with psycopg.connect(url, autocommit=True) as superuser:
-                superuser.execute(f"GRANT pg_read_all_stats TO {roles.app}")  # type: ignore[arg-type]
+                superuser.execute(f"GRANT pg_read_all_stats TO {roles.app}")
             seen = state(store)
             assert seen.oldest_transaction_s > 0
             assert ("clamor-migrate", "idle in transaction") in numbers(seen)
