@@ -53,7 +53,7 @@ check: ready ## Check lint, format, types, wording, documents, import rules and 
 	@echo "==> Types: mypy" && $(BIN)/mypy
 	@echo "==> Words that make prose hard to read" && $(BIN)/python deploy/wording.py
 	@echo "==> Spelling: codespell" && $(BIN)/codespell
-	@echo "==> References: settings, commands, requests" && $(BIN)/python -m deploy.docs.references --check
+	@echo "==> References: settings, commands, requests, tables" && $(BIN)/python -m deploy.docs.references --check
 	@echo "==> Changelog: names of the fragments" && $(FRAGMENTS)
 	@echo "==> Site: pages, links, nothing from another host" && $(MKDOCS) build --strict $(SITE)
 	@echo "==> Imports: import-linter" && $(BIN)/lint-imports
@@ -70,7 +70,7 @@ FRAGMENTS := out=$$($(BIN)/towncrier build --draft --version next 2>&1) || { ech
 MKDOCS := NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs
 SITE := --config-file deploy/docs/mkdocs.yml
 
-references: ready ## Write the references in docs/ from the code: settings, commands, requests
+references: ready ## Write the references in docs/ from the code: settings, commands, requests, tables
 	@$(BIN)/python -m deploy.docs.references
 
 docs: references ## Build the site of the documents

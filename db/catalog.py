@@ -117,9 +117,13 @@ def _read(connection: Connection, schema: str) -> Objects:
     return objects
 
 
+# How often a table is vacuumed is for its administrator to set (docs/dba.md).
 _TABLES = """
     SELECT 'table' AS kind, relname AS name,
-           array_to_string(reloptions, ', ') AS storage,
+           (
+               SELECT string_agg(option, ', ' ORDER BY option) FROM unnest(reloptions) AS option
+               WHERE NOT starts_with(option, 'autovacuum_')
+           ) AS storage,
            obj_description(oid, 'pg_class') AS comment
     FROM pg_class
     WHERE relnamespace = {schema} AND relkind IN ('r', 'p') AND relname <> 'alembic_version'

@@ -6,7 +6,7 @@ too: a part that cannot be queried is not healthy.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 
 import structlog
@@ -18,7 +18,8 @@ from actors.messaging import kinds, queues
 from actors.messaging.messages import CheckHealth, CleanUp
 from actors.scheduling import job_runs
 from actors.scheduling.job_runs import ScheduledRun
-from db.queries import job_run_queries, retention_queries, session_queries
+from db.queries import job_run_queries, retention_queries, server_queries, session_queries
+from db.queries.server_queries import ServerState
 from db.tables.base import JsonObject
 from db.tables.documents.job_results import HealthResult
 
@@ -29,6 +30,12 @@ WAITING_TOO_LONG_S = 3_600.0
 #: The least free space of a blob folder: a day of recordings must fit.
 LEAST_FREE_SHARE = 0.05
 LEAST_FREE_BYTES = 2 * 1024**3
+#: No transaction of Clamor takes a minute, but a dump of a large database takes hours. Vacuum
+#: removes no row that died after the oldest transaction began.
+LONG_TRANSACTION_S = 6 * 3_600.0
+#: By default autovacuum freezes rows from a tenth of the transaction IDs on, and from a fifth of
+#: the multixact IDs on; at half of them it has failed. Near 1 Postgres stops writing.
+MOST_XID_SHARE = 0.5
 #: The scheduler sends a tick every hour, for this check. Two missed ticks are a fault.
 SILENT_SCHEDULER = timedelta(hours=2, minutes=5)
 #: A table partitioned by time needs its next partition before rows for it arrive.
@@ -74,10 +81,35 @@ def _outcome(runtime: Runtime, check: Callable[[Runtime], JsonObject]) -> JsonOb
 
 
 def _database(runtime: Runtime) -> JsonObject:
-    """Check that the database responds, and return the age of the oldest unfinished session."""
+    """Check that the database responds, and for what makes it slow or stop in the end.
+
+    The role of the worker sees the transactions of its own role alone, unless it has
+    ``pg_read_all_stats``.
+    """
     with runtime.store.transaction() as tx:
         oldest_s = session_queries.oldest_unfinished_s(tx)
-    return {"oldest_unfinished_s": oldest_s}
+        server = server_queries.state(tx)
+    facts = {
+        "oldest_unfinished_s": oldest_s,
+        "oldest_transaction_s": server.oldest_transaction_s,
+        "xid_share": server.xid_share,
+        "invalid_indexes": server.invalid_indexes,
+    }
+    if faults := list(_server_faults(server)):
+        raise Fault("; ".join(faults), **facts)
+    return facts
+
+
+def _server_faults(server: ServerState) -> Iterator[str]:
+    """Yield each fault of the server, with its remedy."""
+    if server.oldest_transaction_s > LONG_TRANSACTION_S:
+        hours = server.oldest_transaction_s / 3_600
+        yield f"a transaction has been open for {hours:.0f} hours: end it (docs/dba.md)"
+    if server.xid_share > MOST_XID_SHARE:
+        yield f"{server.xid_share:.0%} of the transaction IDs are used: run VACUUM FREEZE"
+    if server.invalid_indexes:
+        names = ", ".join(server.invalid_indexes)
+        yield f"invalid indexes: {names}; run REINDEX INDEX CONCURRENTLY for each"
 
 
 def _broker(runtime: Runtime) -> JsonObject:

@@ -1,4 +1,4 @@
-"""Write what the code states into the reference documents: settings, commands, requests.
+"""Write what the code states into the reference documents: settings, commands, requests, tables.
 
     python -m deploy.docs.references           # writes them
     python -m deploy.docs.references --check   # exits with 1 if they are not current
@@ -22,6 +22,8 @@ from pathlib import Path
 from typing import Any
 
 from db.settings import Settings
+from deploy.docs.markdown import header, linked, row, sentence
+from deploy.docs.tables import tables
 from services.cli.main import parser
 
 Schema = dict[str, Any]
@@ -54,6 +56,7 @@ def main() -> int:
         "commands": commands(),
         "endpoints": requests(api),
         "objects": objects(api),
+        "dba": tables(),
     }
     for name, text in written.items():
         path = DOCS / f"{name}.md"
@@ -277,30 +280,6 @@ def meaning_of(described: Schema, schema: Schema) -> str:
     if schema.get("default") not in (None, "", [], {}):
         words.append(f"Default: `{json.dumps(schema['default']).strip(chr(34))}`.")
     return " ".join(filter(None, words))
-
-
-# -- Markdown ----------------------------------------------------------------------------------
-
-
-def header(*names: str) -> list[str]:
-    """Return the first two lines of a table."""
-    return [row(*names), "|" + "---|" * len(names)]
-
-
-def row(*cells: str) -> str:
-    """Return a line of a table."""
-    return "| " + " | ".join(cell.replace("|", "\\|").replace("\n", " ") for cell in cells) + " |"
-
-
-def linked(text: str) -> str:
-    """Return the text of a comment or of a help as Markdown, with links to documents."""
-    text = re.sub(r"\bdocs/([\w-]+\.md)((?:#[\w-]+)?)", r"[\1](\1\2)", text)
-    return text.replace("``", "`")
-
-
-def sentence(text: str) -> str:
-    """Return a line of help as a sentence."""
-    return linked(text[:1].upper() + text[1:].rstrip(".") + ".")
 
 
 if __name__ == "__main__":

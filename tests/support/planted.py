@@ -150,3 +150,19 @@ def fork(action: Callable[[], object]) -> int:
 def ended(pid: int) -> int:
     """Wait for the end of a child; return its exit code, negative for a signal."""
     return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+
+
+def plant_invalid_index(url: str, name: str = "ix_planted") -> None:
+    """Leave an invalid index on the users, as an interrupted CREATE INDEX CONCURRENTLY does."""
+    with psycopg.connect(url, autocommit=True) as connection:
+        connection.execute(
+            "INSERT INTO users (id, email, name) VALUES"
+            " (gen_random_uuid(), 'a@planted.example', 'planted'),"
+            " (gen_random_uuid(), 'b@planted.example', 'planted')"
+        )
+        try:
+            # Two rows have the same name, so the last phase fails.
+            connection.execute(f"CREATE UNIQUE INDEX CONCURRENTLY {name} ON users (name)")
+        except psycopg.errors.UniqueViolation:
+            return
+    raise AssertionError("the index is valid")

@@ -1,4 +1,4 @@
-"""``GET /metrics``: queues and sessions, for Prometheus.
+"""``GET /metrics``: queues, sessions and Postgres, for Prometheus.
 
 These metrics describe the installation, so every API process returns the same values;
 ``http_metrics.py`` and ``request_log.py`` add metrics of the process's own requests.
@@ -22,8 +22,9 @@ from prometheus_client.registry import Collector
 
 from actors.messaging import kinds, queues
 from actors.messaging.queues import Depth
-from db.queries import job_run_queries, queue_queries, session_queries
+from db.queries import job_run_queries, queue_queries, server_queries, session_queries
 from db.queries.queue_queries import Backlog
+from db.queries.server_queries import ServerState
 from db.settings import Settings
 from db.store import Store
 from db.tables.documents.job_results import HealthResult
@@ -68,6 +69,7 @@ class Figures(Collector):
         self._finished = CachedProbe(
             "metrics-finished", self._count_ended, fresh_s=FRESH_FINISHED_S
         )
+        self._server = CachedProbe("metrics-server", self._read_server, fresh_s=FRESH_S)
 
     def describe(self) -> list[Metric]:
         """Return no descriptions, so registration does not trigger a scrape."""
@@ -75,7 +77,7 @@ class Figures(Collector):
 
     def collect(self) -> Iterator[Metric]:
         """Yield the metrics that are available."""
-        for latest in (self._depths, self._rows, self._finished):
+        for latest in (self._depths, self._rows, self._finished, self._server):
             # In parallel: a scrape waits for the slowest source, not for the sum.
             latest.ask()
         depths, rows = self._depths.get(), self._rows.get()
@@ -87,6 +89,8 @@ class Figures(Collector):
             yield from _of_rows(rows, self._finished.get() or {})
             if rows.health is not None:
                 yield from _of_health(rows.health)
+        if (server := self._server.get()) is not None:
+            yield from _of_server(server)
 
     def _read_rows(self) -> Rows:
         with self._store.transaction() as tx:
@@ -100,6 +104,10 @@ class Figures(Collector):
     def _count_ended(self) -> dict[str, int]:
         with self._store.transaction() as tx:
             return queue_queries.count_finished(tx)
+
+    def _read_server(self) -> ServerState:
+        with self._store.reading() as tx:
+            return server_queries.state(tx)
 
 
 def _of_broker(depths: list[Depth]) -> Iterator[Metric]:
@@ -164,6 +172,34 @@ def _of_health(run: JobRun) -> Iterator[Metric]:
         "part",
         {name: float(check["ok"] is True) for name, check in checks.items()},
     )
+
+
+def _of_server(server: ServerState) -> Iterator[Metric]:
+    yield _one(
+        "database_transaction_oldest_seconds",
+        "Age of the oldest transaction that our role may see",
+        server.oldest_transaction_s,
+    )
+    yield _one(
+        "database_xid_share",
+        "Share of the transaction IDs used; Postgres stops writing near 1",
+        server.xid_share,
+    )
+    yield _one(
+        "database_invalid_indexes",
+        "Invalid indexes, except those under construction",
+        float(len(server.invalid_indexes)),
+    )
+    yield _each("database_live_rows", "Rows, as estimated by Postgres", "table", server.live_rows)
+    yield _each("database_dead_rows", "Dead rows that wait for a vacuum", "table", server.dead_rows)
+    connections = GaugeMetricFamily(
+        "clamor_database_connections",
+        "Connections to the database; those of roles that ours may not see are hidden",
+        labels=["application", "state"],
+    )
+    for each in server.connections:
+        connections.add_metric([each.application, each.state], each.number)
+    yield connections
 
 
 def _one(name: str, meaning: str, value: float) -> Metric:

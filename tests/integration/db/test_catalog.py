@@ -29,6 +29,11 @@ CHANGES = {
     "ALTER TABLE users SET (fillfactor = 80)": [
         "table users: its storage is fillfactor=80, and that of the models empty"
     ],
+    # The administrator's to set.
+    "ALTER TABLE users SET (autovacuum_vacuum_scale_factor = 0.02)": [],
+    "ALTER TABLE users SET (autovacuum_enabled = off, fillfactor = 80)": [
+        "table users: its storage is fillfactor=80, and that of the models empty"
+    ],
     "COMMENT ON TABLE users IS 'Users'": [
         "table users: its comment is Users, and that of the models A user on whose behalf"
         " recordings are analysed."

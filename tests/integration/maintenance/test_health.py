@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -14,12 +15,14 @@ from actors.messaging import broker
 from actors.messaging.messages import CheckHealth
 from db.blobs.blob_store import Blobs, Room
 from db.blobs.errors import StorageUnavailable
+from db.queries import server_queries
 from db.settings import Settings
 from services.api.admin import metrics
 from services.cli import main as cli
 from tests.support.api import client_of
 from tests.support.clock import ask, findings
 from tests.support.pipeline import add
+from tests.support.planted import plant_invalid_index
 
 pytestmark = pytest.mark.integration
 
@@ -49,7 +52,11 @@ def test_all_is_well(runtime: Runtime) -> None:
     }
     assert found["checks"]["disk"]["free_bytes"] > 0
     assert found["checks"]["model"]["model_id"] == str(runtime.shipped_model_id)
-    assert found["checks"]["database"]["oldest_unfinished_s"] >= 0
+    database = found["checks"]["database"]
+    assert database["oldest_unfinished_s"] >= 0
+    assert database["oldest_transaction_s"] >= 0
+    assert 0 < database["xid_share"] < 0.5
+    assert database["invalid_indexes"] == []
 
 
 def full_disk(_runtime: Runtime, patch: pytest.MonkeyPatch) -> None:
@@ -89,9 +96,30 @@ def no_partition(runtime: Runtime, _patch: pytest.MonkeyPatch) -> None:
         )
 
 
+def old_transaction(_runtime: Runtime, patch: pytest.MonkeyPatch) -> None:
+    of_server(patch, oldest_transaction_s=7 * 3_600.0)
+
+
+def used_transaction_ids(_runtime: Runtime, patch: pytest.MonkeyPatch) -> None:
+    of_server(patch, xid_share=0.61)
+
+
+def of_server(patch: pytest.MonkeyPatch, **changed: Any) -> None:
+    """Change the findings of a query that a test cannot wait for."""
+    read = server_queries.state
+    patch.setattr(server_queries, "state", lambda tx: replace(read(tx), **changed))
+
+
+def invalid_index(runtime: Runtime, _patch: pytest.MonkeyPatch) -> None:
+    plant_invalid_index(runtime.settings.database_url)
+
+
 @pytest.mark.parametrize(
     ("break_it", "part", "told"),
     [
+        (old_transaction, "database", "7 hours"),
+        (used_transaction_ids, "database", "61%"),
+        (invalid_index, "database", "ix_planted; run REINDEX"),
         (full_disk, "disk", "1.0 GiB"),
         (blobs_away, "blobs", "unavailable"),
         (damaged_model, "model", "hash"),

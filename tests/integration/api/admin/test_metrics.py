@@ -14,16 +14,19 @@ from pathlib import Path
 from typing import Self
 
 import pika
+import psycopg
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
+from sqlalchemy import text
 
 from actors.execution.runtime import Runtime
 from actors.messaging import broker, kinds, messages
 from actors.messaging.messages import ProcessAudioFile
 from db.blobs.keys import recording_key
-from db.queries import session_queries
+from db.queries import server_queries, session_queries
 from db.settings import Settings
 from db.store import Store
+from db.tables.base import Base
 from services.api.admin import metrics
 from services.http import cached_probe
 from services.http.cached_probe import CachedProbe
@@ -32,6 +35,7 @@ from tests.support import accounts, recordings
 from tests.support.api import Api, app_of
 from tests.support.clock import ask
 from tests.support.cluster import eventually
+from tests.support.planted import plant_invalid_index
 
 pytestmark = pytest.mark.integration
 
@@ -151,6 +155,37 @@ def test_queues_and_sessions_are_told(
     assert found["clamor_sessions", "cancelled"] == 1
 
 
+def test_the_state_of_postgres(
+    api_over: Callable[[Settings], Api], memory_settings: Settings, database_url: str
+) -> None:
+    plant_invalid_index(database_url)
+    with psycopg.connect(database_url, application_name="clamor-worker") as connection:
+        connection.execute("SELECT 1")
+        found = scrape(api_over(memory_settings))
+        connection.rollback()
+    assert found["clamor_database_transaction_oldest_seconds", ""] > 0
+    assert 0 < found["clamor_database_xid_share", ""] < 0.5
+    assert found["clamor_database_invalid_indexes", ""] == 1
+    assert found["clamor_database_connections", "clamor-worker"] == 1
+    for name in ("clamor_database_live_rows", "clamor_database_dead_rows"):
+        assert set(Base.metadata.tables) <= {label for each, label in found if each == name}
+
+
+def test_a_query_that_hangs_costs_only_the_state_of_postgres(
+    api_over: Callable[[Settings], Api],
+    memory_settings: Settings,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(server_queries, "_SERVER", text("SELECT pg_sleep(4)"))
+    api = api_over(memory_settings)
+    started = time.monotonic()
+    found = scrape(api)
+    assert time.monotonic() - started < 2 * cached_probe.PATIENCE_S
+    assert not [name for name, _ in found if name == "clamor_database_xid_share"]
+    assert found["clamor_database_up", ""] == 1
+    assert found["clamor_sessions", "queued"] == 0
+
+
 def test_a_scrape_soon_after_asks_nobody_again(
     api_over: Callable[[Settings], Api],
     memory_settings: Settings,
@@ -194,10 +229,10 @@ def test_every_metric_is_documented_and_the_alerts_ask_for_nothing_else(
 ) -> None:
     # Once a health check has run, its findings are exported.
     ask(runtime, messages.CheckHealth())
-    text = api_over(memory_settings).simulate_get("/metrics").text
+    scraped = api_over(memory_settings).simulate_get("/metrics").text
     exported = {
         family.name + ("_total" if family.type == "counter" else "")
-        for family in text_string_to_metric_families(text)
+        for family in text_string_to_metric_families(scraped)
     }
     documented, asked = (
         set(re.findall(r"clamor_[a-z_]+", (ROOT / file).read_text()))
