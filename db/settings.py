@@ -197,6 +197,28 @@ class Settings:
     keep_requests_days: float = _setting(
         "CLAMOR_KEEP_REQUESTS_DAYS", 90.0, parse=parsers.positive_float
     )
+    #: For how many days the deliveries of webhooks are kept.
+    keep_deliveries_days: float = _setting(
+        "CLAMOR_KEEP_DELIVERIES_DAYS", 30.0, parse=parsers.positive_float
+    )
+    #: The runs of periodic jobs, and the metrics of work that belongs to no session, are removed
+    #: after this many days; 0 keeps them (docs/maintenance.md#other-rows).
+    keep_runs_days: float = _setting("CLAMOR_KEEP_RUNS_DAYS", 90.0, parse=parsers.not_negative)
+    #: A batch without sessions is removed this many days after its end; 0 keeps it.
+    keep_batches_days: float = _setting(
+        "CLAMOR_KEEP_BATCHES_DAYS", 90.0, parse=parsers.not_negative
+    )
+    #: A daily report is removed this many days after it was last generated; 0 keeps it.
+    keep_reports_days: float = _setting("CLAMOR_KEEP_REPORTS_DAYS", 0.0, parse=parsers.not_negative)
+    #: A training is removed, with its clips, this many days after its end; 0 keeps it. Its model
+    #: stays.
+    keep_trainings_days: float = _setting(
+        "CLAMOR_KEEP_TRAININGS_DAYS", 0.0, parse=parsers.not_negative
+    )
+    #: A validation is removed, with its labelled set, this many days after its end; 0 keeps it.
+    keep_validations_days: float = _setting(
+        "CLAMOR_KEEP_VALIDATIONS_DAYS", 0.0, parse=parsers.not_negative
+    )
 
     # -- Logs --
 

@@ -26,13 +26,13 @@ from db.blobs.keys import CLIPS, EXPORTS, REPORTS, SESSIONS, TRAININGS, UPLOADS,
 from db.queries import (
     export_queries,
     model_queries,
+    old_row_queries,
     orphan_queries,
     report_queries,
     retention_queries,
     session_queries,
 )
 from db.tables.sessions import UNFINISHED_STATES, AudioSession
-from db.tables.training import Validation
 
 #: The keys in the folder of each ID.
 Folders = Mapping[uuid.UUID, list[str]]
@@ -184,5 +184,5 @@ PLACES = (
     Place(prefix=CLIPS, known=_kept_clips),
     Place(prefix=EXPORTS, known=export_queries.needed_keys),
     Place(prefix=REPORTS, known=_report_pages, counts=False),
-    Place(prefix=VALIDATIONS, known=partial(_in_folders_of, Validation.id), ages=FORM_AGES),
+    Place(prefix=VALIDATIONS, known=old_row_queries.validation_keys, ages=FORM_AGES),
 )

@@ -89,7 +89,7 @@ def _task(runtime: Runtime, job: PeriodicJob, perform: Perform, work: JobWork) -
 def fill_missed(tx: Session, *, late_s: float) -> list[str]:
     """Record slots without a tick for ``late_s`` seconds; return the names of their jobs."""
     now = session_queries.clock(tx) - timedelta(seconds=late_s)
-    newest = job_run_queries.newest_slots(tx)
+    newest = job_run_queries.newest_slots(tx, [job.name for job in jobs.JOBS])
     missed = [
         (job, slot) for job in jobs.JOBS for slot in job.missed(newest.get(job.name), now=now)
     ]

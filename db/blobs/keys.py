@@ -79,9 +79,14 @@ def validation_prefix(validation_id: uuid.UUID) -> str:
 REPORTS = "reports/"
 
 
+def report_prefix(report_id: uuid.UUID) -> str:
+    """Return the prefix of all pages of a daily report."""
+    return f"{REPORTS}{report_id}/"
+
+
 def report_key(report_id: uuid.UUID, made_id: uuid.UUID) -> str:
     """Return the key of a daily report's page. A report generated again has another key."""
-    return f"{REPORTS}{report_id}/{made_id}.html"
+    return f"{report_prefix(report_id)}{made_id}.html"
 
 
 #: Names the installation that the store belongs to, and the database of it.

@@ -7,9 +7,21 @@ from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Any, TypedDict, Unpack
 
-from sqlalchemy import ColumnElement, exists, func, select, update
+from sqlalchemy import (
+    ARRAY,
+    ColumnElement,
+    Select,
+    Text,
+    bindparam,
+    exists,
+    func,
+    select,
+    true,
+    update,
+)
 from sqlalchemy.dialects import postgresql
 from sqlalchemy.orm import Session
+from sqlalchemy.sql.selectable import LateralFromClause
 
 from db.ids import new_id
 from db.queries.model_queries import JobDone, JobWork
@@ -33,6 +45,15 @@ class RunDone(JobDone):
     """What a run writes at its end."""
 
     result: JsonObject
+
+
+#: The names of some jobs, as rows.
+_NAMES = func.unnest(bindparam("jobs", type_=ARRAY(Text))).table_valued("job").render_derived()
+
+
+def _newest(runs: Select[Any]) -> LateralFromClause:
+    """Return the newest of some runs, by the job in :data:`_NAMES`."""
+    return runs.where(JobRun.job == _NAMES.c.job).order_by(JobRun.slot.desc()).limit(1).lateral()
 
 
 def add_run(
@@ -62,13 +83,14 @@ def add_run(
     ).scalar_one_or_none()
 
 
-def newest_slots(tx: Session) -> dict[str, datetime]:
-    """Return the newest scheduled slot of each job."""
-    rows = tx.execute(
-        select(JobRun.job, func.max(JobRun.slot))
-        .where(JobRun.source != "person")
-        .group_by(JobRun.job)
-    )
+def newest_slots(tx: Session, jobs: Sequence[str]) -> dict[str, datetime]:
+    """Return the newest scheduled slot of each of these jobs that has one.
+
+    Reads one entry of an index per job, however many runs there are: recovery asks every few
+    seconds.
+    """
+    newest = _newest(select(JobRun.slot).where(JobRun.source != "person"))
+    rows = tx.execute(select(_NAMES.c.job, newest.c.slot).join(newest, true()), {"jobs": jobs})
     return dict(rows.all())
 
 
@@ -104,13 +126,11 @@ def get_run(tx: Session, run_id: uuid.UUID) -> JobRun | None:
     return tx.get(JobRun, run_id)
 
 
-def latest_runs(tx: Session) -> dict[str, JobRun]:
-    """Return the newest run of each job, whatever its origin."""
-    rows = tx.scalars(
-        select(JobRun)
-        .ext(postgresql.distinct_on(JobRun.job))
-        .order_by(JobRun.job, JobRun.slot.desc())
-    )
+def latest_runs(tx: Session, jobs: Sequence[str]) -> dict[str, JobRun]:
+    """Return the newest run of each of these jobs that has one, whatever its origin."""
+    newest = _newest(select(JobRun.id))
+    ids = select(newest.c.id).select_from(_NAMES).join(newest, true())
+    rows = tx.scalars(select(JobRun).where(JobRun.id.in_(ids)), {"jobs": jobs})
     return {row.job: row for row in rows}
 
 

@@ -5,7 +5,16 @@ from __future__ import annotations
 import uuid
 from datetime import datetime
 
-from sqlalchemy import BigInteger, CheckConstraint, ForeignKey, Identity, Index, SmallInteger, func
+from sqlalchemy import (
+    BigInteger,
+    CheckConstraint,
+    ForeignKey,
+    Identity,
+    Index,
+    SmallInteger,
+    func,
+    text,
+)
 from sqlalchemy.orm import Mapped, mapped_column
 
 from db.tables.base import Base
@@ -17,6 +26,12 @@ class ProcessingMetric(Base):
     __tablename__ = "processing_metrics"
     __table_args__ = (
         Index("ix_processing_metrics_session_id", "session_id"),
+        # Those of sessions are removed with them.
+        Index(
+            "ix_processing_metrics_old",
+            "recorded_at",
+            postgresql_where=text("job_id IS NOT NULL"),
+        ),
         CheckConstraint("num_nonnulls(session_id, job_id) = 1", name="subject"),
     )
 

@@ -247,3 +247,7 @@ COMMENT ON COLUMN processing_metrics.recorded_at IS 'When the run ended.';
 
 -- analysis_queries.runs_of; retry_queries.retry_session; the removal of a session
 CREATE INDEX ix_processing_metrics_session_id ON processing_metrics (session_id);
+
+-- old_row_queries.remove_old_metrics
+CREATE INDEX ix_processing_metrics_old
+    ON processing_metrics (recorded_at) WHERE job_id IS NOT NULL;

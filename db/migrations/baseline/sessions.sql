@@ -246,6 +246,7 @@ COMMENT ON COLUMN audio_sessions.legal_hold IS 'Whether it is kept regardless of
 COMMENT ON COLUMN audio_sessions.tidied_at IS 'When its leftover blobs were finally removed.';
 
 -- list_queries.sessions of a batch; batch_queries.noise_types_of; export_queries.sessions_behind
+-- old_row_queries.remove_old_batches
 CREATE INDEX ix_audio_sessions_batch_created
     ON audio_sessions (batch_id, created_at, id) WHERE batch_id IS NOT NULL;
 

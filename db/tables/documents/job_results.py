@@ -20,13 +20,20 @@ class HealthResult(TypedDict):
 class CleanUpResult(TypedDict):
     """The result of ``clean_up``: how many of each it removed.
 
-    All but the first three are absent while the owner of the blob store is undecided.
+    Those that have blobs are absent while the owner of the blob store is undecided.
     """
 
     deliveries: int
     requests: int
     answers: int
+    #: Runs of periodic jobs, and metrics of work that belongs to no session.
+    runs: int
+    metrics: int
+    batches: int
     exports: NotRequired[int]
+    reports: NotRequired[int]
+    trainings: NotRequired[int]
+    validations: NotRequired[int]
     unfinished: NotRequired[int]
     #: Blobs that no row names: newly marked, and removed.
     marked: NotRequired[int]

@@ -106,7 +106,8 @@ class RunQuery(msgspec.Struct, kw_only=True):
 def jobs(store: Store) -> JobPage:
     """Return every job with its latest run."""
     with store.transaction() as tx:
-        latest, now = job_run_queries.latest_runs(tx), session_queries.clock(tx)
+        latest = job_run_queries.latest_runs(tx, [job.name for job in schedule.JOBS])
+        now = session_queries.clock(tx)
     return JobPage(items=[Job.of(job, latest.get(job.name), now=now) for job in schedule.JOBS])
 
 

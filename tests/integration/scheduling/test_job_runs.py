@@ -9,7 +9,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 import pytest
-from sqlalchemy import select, text
+from sqlalchemy import event, select, text
 
 from actors.execution.failures import Permanent, judge
 from actors.execution.runtime import Runtime
@@ -144,7 +144,7 @@ def test_a_slot_that_was_missed_is_filled_and_nudged(runtime: Runtime) -> None:
         waits = {name for name, each in kinds.backlogs(tx).items() if each.oldest_s is not None}
         assert waits == {CheckHealth.queue}
     with runtime.store.transaction() as tx:
-        latest = job_run_queries.latest_runs(tx)
+        latest = job_run_queries.latest_runs(tx, [job.name for job in jobs.JOBS])
     assert {job.name for job in jobs.JOBS} == set(latest)
     assert {name for name, run in latest.items() if run.state == "pending"} == {JOB.name}
     others = [run for name, run in latest.items() if name != JOB.name]
@@ -212,5 +212,37 @@ def test_options_reach_the_job_and_the_oldest_comes_first(runtime: Runtime) -> N
         assert latest is not None
         assert latest.result == {"number": 3}
         assert job_run_queries.latest_tick(tx) == JOB.latest_slot(at)
-        assert job_run_queries.latest_runs(tx)[JOB.name].id == latest.id
+        assert job_run_queries.latest_runs(tx, [JOB.name])[JOB.name].id == latest.id
         assert len(job_run_queries.runs_of(tx, JOB.name, limit=2)) == 2
+
+
+def test_recovery_reads_few_pages_however_many_runs_there_are(runtime: Runtime) -> None:
+    names = [job.name for job in jobs.JOBS]
+    many = text("""
+        INSERT INTO job_runs (id, job, slot, source, state)
+        SELECT gen_random_uuid(), job, now() - make_interval(hours => n), 'clock', 'completed'
+        FROM unnest(CAST(:jobs AS text[])) AS job, generate_series(0, 16999) AS n
+    """)
+    with runtime.store.transaction() as tx:
+        tx.execute(many, {"jobs": names})
+        tx.execute(text("ANALYZE job_runs"))
+    seen: list[tuple[str, Any]] = []
+
+    def note(_c: Any, _cursor: Any, statement: str, values: Any, *_more: Any) -> None:
+        seen.append((statement, values))
+
+    with runtime.store.transaction() as tx:
+        connection = tx.connection()
+        assert connection.exec_driver_sql("SELECT count(*) FROM job_runs").scalar_one() >= 100_000
+        event.listen(connection, "before_cursor_execute", note)
+        newest = job_run_queries.newest_slots(tx, names)
+        latest = job_run_queries.latest_runs(tx, names)
+        event.remove(connection, "before_cursor_execute", note)
+        assert newest == {name: run.slot for name, run in latest.items()}
+        assert set(newest) == set(names)
+        assert len(seen) == 2
+        for statement, values in seen:
+            explained = f"EXPLAIN (ANALYZE, BUFFERS, FORMAT JSON) {statement}"
+            [plan] = connection.exec_driver_sql(explained, values).scalar_one()
+            read = plan["Plan"]["Shared Hit Blocks"] + plan["Plan"]["Shared Read Blocks"]
+            assert 0 < read < 100, plan

@@ -46,6 +46,15 @@ def test_a_wrong_one_is_named_and_not_repeated(text: str) -> None:
     assert text not in str(caught.value)
 
 
+@pytest.mark.parametrize("rows", ["RUNS", "BATCHES", "REPORTS", "TRAININGS", "VALIDATIONS"])
+def test_zero_days_keep_rows_and_fewer_are_refused(rows: str) -> None:
+    variable = f"CLAMOR_KEEP_{rows}_DAYS"
+    days = getattr(from_environment(GIVEN | {variable: "0"}), f"keep_{rows.lower()}_days")
+    assert days == 0
+    with pytest.raises(SettingsError, match=rf"^{variable} cannot be read: must be a number"):
+        from_environment(GIVEN | {variable: "-1"})
+
+
 def test_the_url_of_migrations_needs_no_other_setting() -> None:
     owner = "postgresql://owner:secret@db/clamor"
     assert migration_url({"DATABASE_URL": " postgresql://db/clamor "}) == "postgresql://db/clamor"
