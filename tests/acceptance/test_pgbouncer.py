@@ -21,6 +21,7 @@ from db.connection_options import TRANSACTION_POOLER, ConnectionOptions
 from db.settings import Settings
 from db.store import CompiledQuery, Store
 from db.temporary_errors import is_temporary
+from services.cli import main as cli
 from services.client import Client
 from tests.support import accounts, recordings
 from tests.support.clock import ask, findings
@@ -100,6 +101,24 @@ def test_twelve_callers_over_two_connections(
         ).fetchone()
     assert found is not None
     assert found[:2] == (CALLERS * POSTS, CALLERS * POSTS)
+
+
+@pytest.mark.parametrize("command", ["restore check", "schedule", "user list"])
+def test_commands_of_operators_connect(
+    rabbit_settings: Settings,
+    pooler: PgBouncer,
+    roles: WithRoles,
+    command: str,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    for name, value in {
+        "DATABASE_URL": pooler.url(roles.app_url),
+        "CLAMOR_DATABASE_POOLER": TRANSACTION_POOLER,
+        "AMQP_URL": rabbit_settings.amqp_url,
+        "BLOB_URL": rabbit_settings.blob_url,
+    }.items():
+        monkeypatch.setenv(name, value)
+    assert cli.main(command.split()) == 0
 
 
 class Pid(NamedTuple):
