@@ -63,7 +63,7 @@ BEGIN
     END IF;
 END $$;
 
--- The owner creates tables, and nobody else does.
+-- Only the owner creates tables.
 REVOKE CREATE ON SCHEMA {schema} FROM PUBLIC, {app}, {reader};
 GRANT USAGE, CREATE ON SCHEMA {schema} TO {owner};
 GRANT USAGE ON SCHEMA {schema} TO {app}, {reader};
@@ -126,7 +126,7 @@ BEGIN
     END IF;
 END $$;
 
--- Sessions find the tables. The reader cannot write, even where somebody grants it.
+-- Sessions find the tables. The reader cannot write, even with a grant.
 ALTER ROLE {owner} SET search_path = {schema};
 ALTER ROLE {app} SET search_path = {schema};
 ALTER ROLE {reader} SET search_path = {schema};
@@ -181,8 +181,8 @@ def apply(url: str, roles: Roles, options: ConnectionOptions) -> None:
         reason = str(getattr(error, "orig", error)).strip().partition("\n")[0]
         raise MigrationError(
             f"the roles are not changed: {reason}. Run clamor migrate --grant --apply with a "
-            "superuser in CLAMOR_MIGRATION_URL, or with a role that has CREATEROLE and CREATE on the "
-            "database, owns the tables, and is a member of the owner's role"
+            "superuser in CLAMOR_MIGRATION_URL, or with a role that has CREATEROLE and CREATE on "
+            "the database, owns the tables, and is a member of the owner's role"
         ) from error
     finally:
         engine.dispose()

@@ -130,7 +130,7 @@ def get_detection(
 
 
 class UnknownTimeZone(ValueError):
-    """Postgres does not know a time zone."""
+    """Postgres does not have a time zone of this name."""
 
 
 #: The SQLSTATE of an unknown time zone, among others.
