@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import uuid
 from datetime import datetime
+from typing import Annotated
 
 import msgspec
 
@@ -26,7 +27,7 @@ class Owner(msgspec.Struct, frozen=True):
     installation_id: uuid.UUID
     database: str
     #: When this database took the store over, or was last restored; None if neither happened.
-    restored_at: datetime | None = None
+    restored_at: Annotated[datetime, msgspec.Meta(tz=True)] | None = None
 
     def is_same(self, other: Owner | None) -> bool:
         """Whether both are the same database."""

@@ -63,7 +63,7 @@ BEGIN
     END IF;
 END $$;
 
--- The owner creates tables, and nobody else does.
+-- Only the owner creates tables.
 REVOKE CREATE ON SCHEMA {schema} FROM PUBLIC, {app}, {reader};
 GRANT USAGE, CREATE ON SCHEMA {schema} TO {owner};
 GRANT USAGE ON SCHEMA {schema} TO {app}, {reader};
@@ -126,7 +126,7 @@ BEGIN
     END IF;
 END $$;
 
--- Sessions find the tables. The reader cannot write, even where somebody grants it.
+-- Sessions find the tables. The reader cannot write, even with a grant.
 ALTER ROLE {owner} SET search_path = {schema};
 ALTER ROLE {app} SET search_path = {schema};
 ALTER ROLE {reader} SET search_path = {schema};

@@ -10,7 +10,6 @@ from __future__ import annotations
 import uuid
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
 from functools import partial
@@ -22,7 +21,16 @@ from sqlalchemy.sql.elements import ColumnElement
 from actors.execution.failures import Permanent
 from actors.execution.runtime import Runtime
 from actors.scheduling.job_runs import ScheduledRun
-from db.blobs.keys import CLIPS, EXPORTS, REPORTS, SESSIONS, TRAININGS, UPLOADS, VALIDATIONS
+from db.blobs.keys import (
+    CLIPS,
+    EXPORTS,
+    REPORTS,
+    SESSIONS,
+    TRAININGS,
+    UPLOADS,
+    VALIDATIONS,
+    folder_id,
+)
 from db.queries import (
     export_queries,
     model_queries,
@@ -107,8 +115,8 @@ def unknown(runtime: Runtime, place: Place, page: Iterable[str]) -> list[str]:
     """
     folders: defaultdict[uuid.UUID, list[str]] = defaultdict(list)
     for key in page:
-        with suppress(ValueError):
-            folders[uuid.UUID(key.split("/")[1])].append(key)
+        if (found := folder_id(key)) is not None:
+            folders[found].append(key)
     with runtime.store.transaction() as tx:
         known = place.known(tx, folders)
     return [key for keys in folders.values() for key in keys if key not in known]

@@ -13,6 +13,17 @@ import uuid
 SESSIONS, TRAININGS, VALIDATIONS = "sessions/", "trainings/", "validations/"
 
 
+def folder_id(key: str) -> uuid.UUID | None:
+    """Return the ID by which a key's folder is named; None if Clamor did not create the folder."""
+    name = key.split("/")[1]
+    try:
+        found = uuid.UUID(name)
+    except ValueError:
+        return None
+    # There are other forms of an ID, but keys are made of this one.
+    return found if str(found) == name else None
+
+
 def session_prefix(session_id: uuid.UUID) -> str:
     """Return the prefix of all blobs of a session."""
     return f"{SESSIONS}{session_id}/"

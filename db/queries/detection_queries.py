@@ -130,7 +130,7 @@ def get_detection(
 
 
 class UnknownTimeZone(ValueError):
-    """Postgres does not know a time zone."""
+    """Postgres does not have a time zone of this name."""
 
 
 #: The SQLSTATE of an unknown time zone, among others.
@@ -159,35 +159,16 @@ def sums(
 ) -> list[DetectionSum]:
     """Return the sums of detections by the hour or day of their onset, or by their type, in order.
 
-    Hours and days are those of a time zone. One without detections is not returned.
+    Hours and days are those of a time zone. One without detections is not returned. The time zone
+    is set for the transaction, which must not be one of autocommit.
 
     Raises
     ------
     UnknownTimeZone
     """
-    length_s = NoiseDetection.end_s - NoiseDetection.start_s
-    part: ColumnElement[Any] = NoiseDetection.noise_type.expression
-    if by != "type":
-        # Quarters of an hour divide the hours of every time zone of today, and converting a few of
-        # them takes less than converting the time of each detection.
-        part = func.date_bin(_QUARTER, NoiseDetection.heard_at, _EPOCH)
-    summed = (
-        select(
-            part.label("part"),
-            AudioSession.calibration_db.is_not(None).label("is_calibrated"),
-            func.count().label("events"),
-            func.sum(length_s).label("total_s"),
-            # Null if all are digital silence, which has no level, and no energy.
-            func.sum(length_s * func.power(10.0, NoiseDetection.laeq_db / 10.0)).label("energy"),
-            func.max(NoiseDetection.lafmax_db).label("lafmax_db"),
-        )
-        .join(AudioSession, AudioSession.id == NoiseDetection.session_id)
-        .where(*wanted.conditions())
-        .group_by(literal_column("1"), literal_column("2"))
-        .subquery()
-        .c
-    )
-    key = summed.part if by == "type" else func.date_trunc(by, summed.part, time_zone)
+    _set_time_zone(tx, time_zone)
+    summed = _summed(wanted, by).subquery().c
+    key = summed.part if by == "type" else func.date_trunc(by, summed.part)
     statement = (
         select(
             key,
@@ -200,11 +181,45 @@ def sums(
         .group_by(literal_column("1"), literal_column("2"))
         .order_by(literal_column("1"), literal_column("2"))
     )
+    return [DetectionSum(*row) for row in tx.execute(statement)]
+
+
+def _set_time_zone(tx: Session, name: str) -> None:
+    """Let a transaction compute in a time zone.
+
+    As an argument of a function, a name such as CET would be the abbreviation of an offset, without
+    summer time.
+    """
     try:
-        rows = tx.execute(statement).all()
+        tx.execute(select(func.set_config("TimeZone", name, True)))
     except DataError as error:
         # Postgres and Python may have different editions of the zones.
         if getattr(error.orig, "sqlstate", None) == _INVALID_PARAMETER:
-            raise UnknownTimeZone(time_zone) from error
+            raise UnknownTimeZone(name) from error
         raise
-    return [DetectionSum(*row) for row in rows]
+
+
+def _summed(
+    wanted: DetectionFilter, by: Literal["hour", "day", "type"]
+) -> Select[*tuple[Any, ...]]:
+    """Return the sums by type, or by quarters of an hour."""
+    length_s = NoiseDetection.end_s - NoiseDetection.start_s
+    part: ColumnElement[Any] = NoiseDetection.noise_type.expression
+    if by != "type":
+        # Quarters of an hour divide the hours of every time zone of today, and converting a few of
+        # them takes less than converting the time of each detection.
+        part = func.date_bin(_QUARTER, NoiseDetection.heard_at, _EPOCH)
+    return (
+        select(
+            part.label("part"),
+            AudioSession.calibration_db.is_not(None).label("is_calibrated"),
+            func.count().label("events"),
+            func.sum(length_s).label("total_s"),
+            # Null if all are digital silence, which has no level, and no energy.
+            func.sum(length_s * func.power(10.0, NoiseDetection.laeq_db / 10.0)).label("energy"),
+            func.max(NoiseDetection.lafmax_db).label("lafmax_db"),
+        )
+        .join(AudioSession, AudioSession.id == NoiseDetection.session_id)
+        .where(*wanted.conditions())
+        .group_by(literal_column("1"), literal_column("2"))
+    )

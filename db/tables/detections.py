@@ -39,7 +39,7 @@ class NoiseDetection(Owned, Base):
         CheckConstraint("end_s > start_s", name="times"),
         CheckConstraint("confidence BETWEEN 0 AND 1", name="confidence"),
         # The sessions with a noise type, by confidence.
-        Index("ix_noise_detections_heard", "noise_type", "session_id", "confidence"),
+        Index("ix_noise_detections_type", "noise_type", "session_id", "confidence"),
         Index("ix_noise_detections_id", "id", unique=True),
         # A user's detections by time.
         Index("ix_noise_detections_user_heard", "user_id", "heard_at", "id"),

@@ -116,7 +116,7 @@ class AudioSession(OptionsOfSession, RecordingOfSession, Claimable, Owned, Trace
         CheckConstraint("jsonb_typeof(user_metadata) = 'object'", name="user_metadata"),
         Index("ix_audio_sessions_created_at", "created_at"),
         # The sessions of a day.
-        Index("ix_audio_sessions_heard_at", text("coalesce(recorded_at, created_at)")),
+        Index("ix_audio_sessions_began_at", text("coalesce(recorded_at, created_at)")),
         # A user's lists, in each order and by the most frequent filters: docs/lists.md.
         Index("ix_audio_sessions_user_created", "user_id", "created_at", "id"),
         Index("ix_audio_sessions_user_recorded", "user_id", "recorded_at", "id"),

@@ -95,6 +95,8 @@ def _run(args: argparse.Namespace) -> int:
         if getattr(args, option) and not getattr(args, command):
             shown = option.replace("_", "-")
             raise MigrationError(f"--{shown} belongs to --{command}: clamor migrate --{command}")
+    if args.to and (args.down or args.status or args.check or args.sql or args.grant):
+        raise MigrationError("--to stops clamor migrate, or clamor migrate --plan, at a revision")
     if args.sql:
         migrate.sql()
     elif args.plan:

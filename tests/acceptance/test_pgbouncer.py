@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from datetime import timedelta
 from pathlib import Path
 from typing import NamedTuple
 
@@ -18,9 +19,12 @@ from actors.execution.runtime import Runtime
 from actors.messaging import broker
 from actors.messaging.messages import VacuumDatabase
 from db.connection_options import TRANSACTION_POOLER, ConnectionOptions
+from db.queries import detection_queries
+from db.queries.detection_queries import DetectionFilter
 from db.settings import Settings
 from db.store import CompiledQuery, Store
 from db.temporary_errors import is_temporary
+from services.cli import main as cli
 from services.client import Client
 from tests.support import accounts, recordings
 from tests.support.clock import ask, findings
@@ -100,6 +104,43 @@ def test_twelve_callers_over_two_connections(
         ).fetchone()
     assert found is not None
     assert found[:2] == (CALLERS * POSTS, CALLERS * POSTS)
+
+
+@pytest.mark.parametrize("command", ["restore check", "schedule", "user list"])
+def test_commands_of_operators_connect(
+    rabbit_settings: Settings,
+    pooler: PgBouncer,
+    roles: WithRoles,
+    command: str,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    for name, value in {
+        "DATABASE_URL": pooler.url(roles.app_url),
+        "CLAMOR_DATABASE_POOLER": TRANSACTION_POOLER,
+        "AMQP_URL": rabbit_settings.amqp_url,
+        "BLOB_URL": rabbit_settings.blob_url,
+    }.items():
+        monkeypatch.setenv(name, value)
+    assert cli.main(command.split()) == 0
+
+
+def test_the_time_zone_of_a_summary_reaches_no_other_transaction(
+    pooler: PgBouncer, roles: WithRoles
+) -> None:
+    store = Store(pooler.url(roles.app_url), pool_size=2, options=POOLED)
+    wanted = DetectionFilter(owner=None)
+    for name in ("CET", "Asia/Kathmandu"):
+        with store.transaction() as tx, store.transaction() as other:
+            detection_queries.sums(tx, wanted, by="day", time_zone=name)
+            assert tx.execute(text("SHOW timezone")).scalar_one() == name
+            assert other.execute(text("SHOW timezone")).scalar_one() == "UTC"
+        # On all connections of the pooler.
+        with store.transaction() as tx, store.transaction() as other:
+            for each in (tx, other):
+                assert each.execute(text("SHOW timezone")).scalar_one() == "UTC"
+                now = each.execute(text("SELECT now()")).scalar_one()
+                assert now.utcoffset() == timedelta()
+    store.close()
 
 
 class Pid(NamedTuple):

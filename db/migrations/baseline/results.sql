@@ -133,7 +133,7 @@ COMMENT ON COLUMN noise_detections.candidates IS
     'The most likely types with their probabilities, at most five, in descending order.';
 
 -- list_queries.sessions with a type
-CREATE INDEX ix_noise_detections_heard ON noise_detections (noise_type, session_id, confidence);
+CREATE INDEX ix_noise_detections_type ON noise_detections (noise_type, session_id, confidence);
 
 -- detection_queries.detections, sums of all users
 CREATE INDEX ix_noise_detections_heard_at ON noise_detections (heard_at, id);

@@ -264,7 +264,7 @@ CREATE INDEX ix_audio_sessions_finished
     ON audio_sessions (finished_at) WHERE tidied_at IS NULL AND finished_at IS NOT NULL;
 
 -- report_queries.start_reports, reports; report_figure_queries: the sessions of a day
-CREATE INDEX ix_audio_sessions_heard_at ON audio_sessions (coalesce(recorded_at, created_at));
+CREATE INDEX ix_audio_sessions_began_at ON audio_sessions (coalesce(recorded_at, created_at));
 
 -- list_queries.sessions with metadata, which repeats the condition
 CREATE INDEX ix_audio_sessions_metadata

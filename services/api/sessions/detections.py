@@ -115,7 +115,7 @@ class DetectionSums(Resource):
         """Sum up the detections of an interval by hour, by day or by type."""
         asked = query_of(req, SummaryQuery)
         try:
-            with self.deps.store.reading() as tx:
+            with self.deps.store.transaction() as tx:
                 rows = detection_queries.sums(
                     tx, asked.of(owner(req)), by=asked.by, time_zone=asked.time_zone
                 )

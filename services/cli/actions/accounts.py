@@ -17,19 +17,18 @@ from db.settings import Settings
 from db.store import Store
 from services.api.accounts import resources as accounts
 from services.api.accounts import schemas
+from services.cli.actions import targets
 from services.http import keys
 from services.http.errors import ServiceError, UserError
 
 
 @contextmanager
 def _store(settings: Settings) -> Iterator[Store]:
-    store = Store(settings.database_url, pool_size=1, options=settings.connection_options("clamor"))
     try:
-        yield store
+        with targets.store(settings) as store:
+            yield store
     except ServiceError as error:
         raise UserError(str(error)) from error
-    finally:
-        store.close()
 
 
 def create_user(

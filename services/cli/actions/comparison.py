@@ -97,8 +97,8 @@ def _folders(page: Iterable[ListedBlob]) -> dict[uuid.UUID, list[ListedBlob]]:
     """Return the files of each session's folder; others were not created by Clamor."""
     folders: defaultdict[uuid.UUID, list[ListedBlob]] = defaultdict(list)
     for blob in page:
-        with suppress(ValueError):
-            folders[uuid.UUID(blob.key.split("/")[1])].append(blob)
+        if (session_id := keys.folder_id(blob.key)) is not None:
+            folders[session_id].append(blob)
     return folders
 
 

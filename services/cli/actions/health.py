@@ -12,8 +12,8 @@ from rich.table import Table
 
 from db.queries import job_run_queries, session_queries
 from db.settings import Settings
-from db.store import Store
 from db.tables.documents.job_results import HealthResult
+from services.cli.actions import targets
 
 JOB = "health_check"
 #: The health check runs every hour; an older result no longer describes the present.
@@ -24,12 +24,8 @@ WELL, UNWELL = 0, 1
 
 def show(settings: Settings, *, as_json: bool) -> int:
     """Show the latest check; return 1 if a check failed or if the result is too old."""
-    store = Store(settings.database_url, pool_size=1, options=settings.connection_options("clamor"))
-    try:
-        with store.transaction() as tx:
-            run, now = job_run_queries.latest_result(tx, JOB), session_queries.clock(tx)
-    finally:
-        store.close()
+    with targets.store(settings) as store, store.transaction() as tx:
+        run, now = job_run_queries.latest_result(tx, JOB), session_queries.clock(tx)
     if run is None or run.result is None or run.finished_at is None:
         print("clamor: no health check has run yet; see clamor schedule", file=sys.stderr)
         return UNWELL

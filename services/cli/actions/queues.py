@@ -28,8 +28,8 @@ from actors.messaging.messages import Nudge
 from actors.messaging.queues import Depth
 from db.queries.queue_queries import Backlog
 from db.settings import Settings
-from db.store import Store
 from db.temporary_errors import is_temporary
+from services.cli.actions import targets
 from services.http.errors import UserError
 from services.processes.homes import Service
 
@@ -147,9 +147,8 @@ def _of_service(settings: Settings, service: Service) -> list[QueueLine]:
 
 
 def _backlogs(settings: Settings) -> dict[str, Backlog]:
-    store = Store(settings.database_url, pool_size=1, options=settings.connection_options("clamor"))
     try:
-        with store.transaction() as tx:
+        with targets.store(settings) as store, store.transaction() as tx:
             return kinds.backlogs(tx)
     except SQLAlchemyError as error:
         if not is_temporary(error):
@@ -158,8 +157,6 @@ def _backlogs(settings: Settings) -> dict[str, Backlog]:
             "clamor: the database does not answer: 'held' and 'oldest' are unknown", file=sys.stderr
         )
         return {}
-    finally:
-        store.close()
 
 
 def _oldest_dead(rabbit: dramatiq.Broker, depth: Depth, *, prefix: str) -> DeadLetter | None:

@@ -22,14 +22,14 @@ from db.queries import job_run_queries, restore_queries
 from db.queries.restore_queries import FoundRecording, NeededAudio
 from db.settings import Settings
 from db.store import Store
-from services.cli.actions import accounts, comparison
+from services.cli.actions import accounts, comparison, targets
 from services.cli.actions.comparison import Differences, OnProgress
 from services.http.errors import UserError
 
 #: Sessions added per transaction.
 PAGE_ROWS = 100
 #: Files between two lines of progress in a log.
-TOLD_FILES = 10_000
+LOGGED_FILES = 10_000
 
 
 class ListedRecording(msgspec.Struct, kw_only=True):
@@ -92,23 +92,22 @@ def check(
     """
     if adopt and user is None:
         raise UserError("--adopt needs the owner of the new sessions: --user EMAIL|USER_ID")
-    store, blobs = Store(settings.database_url, pool_size=1), Blobs(settings.blob_url)
+    blobs = Blobs(settings.blob_url)
     try:
-        owner = accounts.find_user_id(store, user) if adopt and user else None
-        refusal = ownership.objection(ownership.of_database(store), ownership.of_blobs(blobs))
-        if owner is not None and refusal is not None:
-            raise UserError(refusal)
-        with _progress() as on_progress:
-            found = comparison.compare(store, blobs, settings, on_progress=on_progress)
-            adopted = None
-            if owner is not None:
-                # From now on sessions that were under way in the dump have a day to end.
-                ownership.take(store, blobs, is_restored=True)
-                adopted = _adopt(store, found, owner, privacy=privacy, on_progress=on_progress)
+        with targets.store(settings) as store:
+            owner = accounts.find_user_id(store, user) if adopt and user else None
+            refusal = ownership.objection(ownership.of_database(store), ownership.of_blobs(blobs))
+            if owner is not None and refusal is not None:
+                raise UserError(refusal)
+            with _progress() as on_progress:
+                found = comparison.compare(store, blobs, settings, on_progress=on_progress)
+                adopted = None
+                if owner is not None:
+                    # From now on sessions that were under way in the dump have a day to end.
+                    ownership.take(store, blobs, is_restored=True)
+                    adopted = _adopt(store, found, owner, privacy=privacy, on_progress=on_progress)
     except BlobError as error:
         raise UserError(f"the blob store cannot be read: {error}; check BLOB_URL") from error
-    finally:
-        store.close()
     report = _report(found, adopted=adopted, refusal=refusal, limit=limit)
     if as_json:
         print(msgspec.json.encode(report).decode())
@@ -155,15 +154,15 @@ def _adopt(
 def _progress() -> Iterator[OnProgress]:
     """Yield what shows progress on standard error: a line at a terminal, some in a log."""
     console = Console(file=sys.stderr)
-    told = 0
+    n_lines = 0
     with console.status("comparing database and blob store") as status:
 
         def on_progress(what: str, n: int) -> None:
-            nonlocal told
+            nonlocal n_lines
             status.update(f"{n} {what}")
-            if not console.is_terminal and n // TOLD_FILES != told:
-                told = n // TOLD_FILES
-                if told:
+            if not console.is_terminal and n // LOGGED_FILES != n_lines:
+                n_lines = n // LOGGED_FILES
+                if n_lines:
                     console.print(f"{n} {what}", highlight=False)
 
         yield on_progress

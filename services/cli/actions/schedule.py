@@ -17,6 +17,7 @@ from db.queries import job_run_queries
 from db.settings import Settings
 from db.store import Store
 from services.api.admin import jobs
+from services.cli.actions import targets
 from services.cli.actions.bars import Bars
 from services.http.errors import ServiceError, UserError
 
@@ -26,11 +27,8 @@ POLL_S = 0.5
 
 def overview(settings: Settings, *, as_json: bool) -> int:
     """Show every job; return 1 if the latest run of one failed."""
-    store = Store(settings.database_url, pool_size=1, options=settings.connection_options("clamor"))
-    try:
+    with targets.store(settings) as store:
         found = jobs.jobs(store).items
-    finally:
-        store.close()
     if as_json:
         print(msgspec.json.encode(found).decode())
     else:
@@ -51,7 +49,6 @@ def overview(settings: Settings, *, as_json: bool) -> int:
 
 def run(settings: Settings, name: str, options: Sequence[str]) -> int:
     """Run a job, and wait for its end; return 1 if it failed."""
-    store = Store(settings.database_url, pool_size=1, options=settings.connection_options("clamor"))
     # The in-memory broker belongs to the process of the service, and is out of reach here.
     publisher = (
         None
@@ -59,14 +56,14 @@ def run(settings: Settings, name: str, options: Sequence[str]) -> int:
         else Publisher(broker.setup(settings), prefix=settings.queue_prefix)
     )
     try:
-        asked = jobs.ask(store, publisher, name, dict(map(_option, options)))
-        done = _wait(store, asked)
+        with targets.store(settings) as store:
+            asked = jobs.ask(store, publisher, name, dict(map(_option, options)))
+            done = _wait(store, asked)
     except ServiceError as error:
         raise UserError(str(error)) from None
     finally:
         if publisher is not None:
             publisher.close()
-        store.close()
     if done.problem is not None:
         print(f"clamor: {name} failed: {done.problem.detail}", file=sys.stderr)
         return 1

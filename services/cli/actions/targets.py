@@ -11,6 +11,7 @@ from contextlib import closing, contextmanager
 from rich.console import Console
 
 from db.settings import Settings, home_folder
+from db.store import Store
 from services.client import Client
 from services.processes import homes
 
@@ -42,3 +43,15 @@ def api(args: argparse.Namespace, *, quiet: bool = False) -> Iterator[tuple[Clie
 def settings(args: argparse.Namespace) -> Settings:
     """Return the settings of the installation that an operator's command addresses."""
     return homes.installation(args.home)[0]
+
+
+@contextmanager
+def store(settings: Settings) -> Iterator[Store]:
+    """Yield the store of an installation, with one connection; close it at the end."""
+    opened = Store(
+        settings.database_url, pool_size=1, options=settings.connection_options("clamor")
+    )
+    try:
+        yield opened
+    finally:
+        opened.close()

@@ -203,6 +203,9 @@ def test_a_day_with_nothing_is_told_too(api: Api, runtime: Runtime) -> None:
     [
         ({"time_zone": "Europe/Nowhere"}, "time_zone"),
         ({"time_zone": "../../etc/passwd"}, "time_zone"),
+        ({"time_zone": "version"}, "time_zone"),
+        ({"time_zone": "tzdata.zi"}, "time_zone"),
+        ({"time_zone": "posixrules"}, "time_zone"),
         ({"day": "2999-01-01"}, "day"),
         ({"day": "9999-12-31"}, "day"),
         ({"day": "0001-01-01", "time_zone": "Asia/Tokyo"}, "day"),

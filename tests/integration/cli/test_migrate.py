@@ -94,6 +94,8 @@ def test_errors_name_the_remedy(clamor_migrate: Migrate, shipped: str, role_url:
     assert line == sentence("not the owner", reason=reason).strip()
     assert "owner" in reason
     assert clamor_migrate(shipped, "--json", code=1) == sentence("an option without another")
+    ignored = clamor_migrate(shipped, "--check", "--to", migrate.head(), code=1)
+    assert ignored == sentence("a revision without an upgrade")
 
 
 def test_status(clamor_migrate: Migrate, database_url: str) -> None:

@@ -165,12 +165,14 @@ def test_users_see_their_own_detections_only(app: App, api: Api, store: Store) -
 
 # --- sums --------------------------------------------------------------------------------------
 
-#: A day of 23 hours, a day of 25, and a zone with an offset of 45 minutes.
+#: A day of 23 hours, a day of 25, a zone with an offset of 45 minutes, and one whose name Postgres
+#: also has as the abbreviation of an offset without summer time.
 ZONES = (
     ("Europe/Berlin", datetime(2026, 3, 28, 18, tzinfo=UTC)),
     ("Europe/Berlin", datetime(2026, 10, 24, 18, tzinfo=UTC)),
     ("Australia/Lord_Howe", datetime(2026, 4, 4, 6, tzinfo=UTC)),
     ("Asia/Kathmandu", datetime(2026, 4, 4, tzinfo=UTC)),
+    ("CET", datetime(2026, 7, 4, tzinfo=UTC)),
     ("UTC", datetime(2026, 4, 4, tzinfo=UTC)),
 )
 
@@ -300,6 +302,7 @@ REFUSED = (
     ({"by": "week"}, "by"),
     ({"time_zone": "Mars/Olympus"}, "time_zone"),
     ({"time_zone": "localtime"}, "time_zone"),
+    ({"time_zone": "tzdata.zi"}, "time_zone"),
     ({"heard_to": "2026-03-01T00:00:00Z"}, "heard_to"),
     ({"heard_to": "2027-03-03T00:00:00Z"}, "heard_to"),
     ({"metadata": "no object"}, "metadata"),
@@ -323,7 +326,7 @@ def test_a_zone_that_only_python_knows_is_told_from_a_fault(store: Store, api: A
     with store.transaction() as tx:
         tx.execute(insert(AudioSession), session)
         session_queries.add_detections(tx, session["id"], [event])
-    with store.reading() as tx, pytest.raises(UnknownTimeZone):
+    with store.transaction() as tx, pytest.raises(UnknownTimeZone):
         detection_queries.sums(tx, wanted, by="hour", time_zone="Mars/Olympus")
 
 

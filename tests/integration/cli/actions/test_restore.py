@@ -95,6 +95,13 @@ def test_a_healthy_installation_agrees(runtime: Runtime, api: Api, check: Check)
     assert found["adopted"] is found["refusal"] is None
 
 
+def test_folders_of_other_names_are_not_those_of_sessions(runtime: Runtime, check: Check) -> None:
+    """Their IDs can be read, but their files would not be removed with the sessions."""
+    for name in (uuid.uuid4().hex, str(uuid.uuid4()).upper(), f"urn:uuid:{uuid.uuid4()}"):
+        runtime.blobs.put(f"sessions/{name}/recording", DEMO)
+    assert adopted(runtime, check) == 0
+
+
 def test_sessions_without_their_recording_are_listed(runtime: Runtime, check: Check) -> None:
     unfinished = add(runtime, DEMO)
     ended = add(runtime, DEMO)
