@@ -41,9 +41,11 @@ WITH_COMMANDS = sorted(
 #: Number of blocks not run, by document. A new one must give a reason and be counted here.
 NOT_RUN = {
     "README.md": 1,
+    "dba.md": 2,
     "model.md": 3,
     "operations.md": 1,
     "reliability.md": 1,
+    "restore.md": 4,
     "training.md": 1,
     "uploads.md": 1,
 }
@@ -113,7 +115,7 @@ def test_no_command_line_hides_from_being_run(document: Path) -> None:
     text = document.read_text()
     for _, kind, block in documents.BLOCK.findall(text):
         if not kind.startswith("sh"):
-            assert not re.search(r"^\W*(curl|clamor|make) ", block, re.MULTILINE), block
+            assert not re.search(r"^\W*(curl|clamor|make) (?!=)", block, re.MULTILINE), block
     assert '-H "$KEY"' not in text
 
 

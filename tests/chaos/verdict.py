@@ -28,7 +28,7 @@ ORPHAN = "no row names the blob"
 ANSWER = """
     SELECT s.file_name, s.id, s.state, s.problem, s.summary, s.duration_s, s.n_samples,
            s.spans_total, s.spans_finished,
-           (SELECT jsonb_agg(to_jsonb(d) - 'session_id' ORDER BY d.event_index)
+           (SELECT jsonb_agg(to_jsonb(d) - '{session_id,id}'::text[] ORDER BY d.event_index)
             FROM noise_detections d WHERE d.session_id = s.id)
     FROM audio_sessions s ORDER BY s.created_at
 """
