@@ -78,9 +78,8 @@ def run(*, home: Path, host: str, port: int, is_private: bool) -> None:
     with ExitStack() as stack:
         announce = None if is_private else stack.enter_context(homes.held(home))
         print(f"Starting Postgres; all data are in {home}", file=sys.stderr)
-        database = stack.enter_context(embedded.running(home))
+        database = _migrated(home, stack)
         watch = stack.enter_context(_Watch(database).running())
-        migrate.upgrade(database.url)
         # The spawned server process reads its settings from the environment.
         os.environ |= homes.environment(home, database.url)
         key = _first_key(home, database.url)
@@ -98,6 +97,31 @@ def run(*, home: Path, host: str, port: int, is_private: bool) -> None:
             processes=1,
             streams=from_environment().event_streams,
         )
+
+
+def _migrated(home: Path, stack: ExitStack) -> embedded.Server:
+    """Start the embedded Postgres of a folder until the end of ``stack``, and migrate it.
+
+    Data from before the first release, which cannot be migrated, are kept beside the new ones.
+    """
+    with ExitStack() as started:
+        database = started.enter_context(embedded.running(home))
+        try:
+            migrate.upgrade(database.url)
+        except migrate.UnreleasedSchema:
+            started.close()
+            suffix = time.strftime("unreleased-%Y%m%dT%H%M%S")
+            for name in ("postgres", "blobs"):
+                if (home / name).exists():
+                    (home / name).rename(home / f"{name}.{suffix}")
+            print(
+                f"The data in {home} are from before the first release. They are kept as"
+                f" postgres.{suffix} and blobs.{suffix}; starting with new ones",
+                file=sys.stderr,
+            )
+            return _migrated(home, stack)
+        stack.push(started.pop_all())
+        return database
 
 
 def _first_key(home: Path, database_url: str) -> str:

