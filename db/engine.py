@@ -3,7 +3,7 @@
 The run-time parameters of a session (timeouts, UTC) are sent with the connection. A pooler in
 transaction mode accepts none, and what a session sets there reaches the transactions of others. So
 they come from the role then, as ``clamor migrate --grant`` sets them, at no cost. If the role lacks
-them, each transaction sets them by a statement of its own: correct, but a round trip more.
+them, each transaction begins with a statement that sets them, which is a round trip more.
 """
 
 from __future__ import annotations

@@ -20,7 +20,7 @@ from db.connection_options import ConnectionOptions
 from db.engine import make_engine
 from db.migration.chain import BASE, SHIPPED, RevisionChain, losses
 from db.migration.definitions import Definitions
-from db.migration.errors import MigrationError, explained
+from db.migration.errors import MigrationError, explained, first_line
 from db.migration.execution import (
     LOCK_TIMEOUTS_MS,
     PATIENCE_S,
@@ -201,7 +201,7 @@ def _unready(engine: sqlalchemy.Engine) -> str | None:
     except MigrationError as error:
         return str(error)
     except sqlalchemy.exc.OperationalError as error:
-        return str(error.orig).strip().partition("\n")[0]
+        return first_line(error.orig)
     return None
 
 

@@ -17,7 +17,7 @@ from psycopg import sql
 from db.connection_options import ConnectionOptions
 from db.engine import make_engine
 from db.migrate import CONNECTION
-from db.migration.errors import MigrationError
+from db.migration.errors import MigrationError, first_line
 from db.tables.base import Base
 
 #: Postgres cuts longer names.
@@ -178,7 +178,7 @@ def apply(url: str, roles: Roles, options: ConnectionOptions) -> None:
                 driver.rollback()
                 driver.autocommit = False
     except (psycopg.Error, sqlalchemy.exc.DBAPIError) as error:
-        reason = str(getattr(error, "orig", error)).strip().partition("\n")[0]
+        reason = first_line(getattr(error, "orig", error))
         raise MigrationError(
             f"the roles are not changed: {reason}. Run clamor migrate --grant --apply with a "
             "superuser in CLAMOR_MIGRATION_URL, or with a role that has CREATEROLE and CREATE on "

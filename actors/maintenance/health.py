@@ -83,7 +83,7 @@ def _outcome(runtime: Runtime, check: Callable[[Runtime], JsonObject]) -> JsonOb
 def _database(runtime: Runtime) -> JsonObject:
     """Check that the database responds, and for what makes it slow or stop in the end.
 
-    The role of the worker sees the transactions of its own role alone, unless it has
+    The role of the worker sees only transactions of the same role, unless it has
     ``pg_read_all_stats``.
     """
     with runtime.store.transaction() as tx:

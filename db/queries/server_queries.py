@@ -95,7 +95,7 @@ _SERVER = text("""
 def state(tx: Session) -> ServerState:
     """Return the state of the server by one statement, which waits for no lock of a table.
 
-    A role without ``pg_read_all_stats`` sees the transactions of its own role alone; connections
+    A role without ``pg_read_all_stats`` sees only the transactions of the same role; connections
     of other roles are counted as ``hidden``. Our own connection is left out.
     """
     row: Any = tx.execute(_SERVER).one()

@@ -30,8 +30,8 @@ from actors.science.levels.totals import ChannelTotals, Totals
 from actors.science.types import Hole
 
 #: Blocks are one second, to amortise the cost of calls, but have at most this many samples over all
-#: channels (32 MB), rounded down to whole steps. At rates of which a step is no whole number of
-#: frames they remain one second (200 MB for 64 channels at 768 kHz).
+#: channels (32 MB), rounded down to whole steps. Where a step is not a whole number of frames,
+#: they remain one second (200 MB for 64 channels at 768 kHz).
 LARGEST_BLOCK = 8_000_000
 
 
