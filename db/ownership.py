@@ -12,6 +12,7 @@ from typing import Annotated
 
 import msgspec
 
+from db import typed
 from db.blobs.blob_store import Blobs
 from db.blobs.errors import BlobMissing
 from db.blobs.keys import OWNER
@@ -49,7 +50,7 @@ def of_database(store: Store) -> Owner:
 def of_blobs(blobs: Blobs) -> Owner | None:
     """Return the owner that a blob store names; None if it names none."""
     try:
-        return msgspec.json.decode(blobs.get(OWNER), type=Owner)
+        return typed.decode(blobs.get(OWNER), Owner)
     except BlobMissing:
         return None
     except msgspec.DecodeError:

@@ -27,6 +27,8 @@ from tests.support.folders import passable_folder
 # Answers in tests, and of the processes that they start, do not depend on the weights of the
 # backbone that this machine has.
 os.environ["CLAMOR_BACKBONE_URL"] = "off"
+# A process that crashes in native code leaves the stacks of its threads.
+os.environ["PYTHONFAULTHANDLER"] = "1"
 
 # An example that takes long on a busy machine is no failure. Every run draws other examples, so a
 # developer's many runs try fewer each than CI's few.

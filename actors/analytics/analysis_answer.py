@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from datetime import datetime
 from functools import cached_property
 
-import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
@@ -20,6 +19,7 @@ from actors.science.levels.totals import SILENCE
 from actors.science.summaries import session_analysis
 from actors.science.summaries.intervals import Intervals, covered_s
 from actors.science.summaries.session_analysis import EnergyShares, Events
+from db import typed
 from db.queries.analysis_queries import StepRuns
 from db.tables.base import MissingPart
 from db.tables.documents.analyses import (
@@ -107,7 +107,7 @@ def document(given: Given) -> AnalysisResult:
 
 
 def _overload(session: AudioSession) -> Overload | None:
-    return msgspec.convert((session.summary or {}).get("overload"), Overload | None)
+    return typed.convert((session.summary or {}).get("overload"), Overload | None)
 
 
 def _types(given: Given, heard: Mapping[str, Intervals]) -> list[TypeHeard]:

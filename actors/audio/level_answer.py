@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
@@ -14,6 +13,7 @@ from actors.science.levels.levels import LevelHistory
 from actors.science.levels.totals import PERCENTS, SILENCE, Totals
 from actors.science.levels.weighting import supported_hz
 from actors.science.summaries import local_day
+from db import typed
 from db.queries.stage_results import QuarterColumns
 from db.tables.documents.sessions import (
     Band,
@@ -174,7 +174,7 @@ def _channels(totals: Totals, calibration_db: float) -> list[ChannelLevels]:
 
 def _bands(totals: Totals, calibration_db: float) -> list[Band] | None:
     found = totals.third_octaves(calibration_db)
-    bands = msgspec.convert(found, list[Band] | None)
+    bands = typed.convert(found, list[Band] | None)
     for band in bands or ():
         band.lzeq_db = rounding.level(band.lzeq_db)
     return bands

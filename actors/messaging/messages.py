@@ -14,6 +14,8 @@ from typing import Any, ClassVar, Self
 import dramatiq
 import msgspec
 
+from db import typed
+
 
 class Nudge(msgspec.Struct, frozen=True, kw_only=True):
     """Base class of all messages. A subclass names its actor; its fields are the payload."""
@@ -31,7 +33,7 @@ class Nudge(msgspec.Struct, frozen=True, kw_only=True):
     @classmethod
     def parse(cls, payload: dict[str, Any]) -> Self:
         """Decode a payload; raise :class:`msgspec.ValidationError` if it is invalid."""
-        return msgspec.convert(payload, cls)
+        return typed.convert(payload, cls)
 
 
 class ProcessAudioFile(Nudge, frozen=True, kw_only=True):

@@ -23,6 +23,7 @@ from actors.execution.runtime import Runtime
 from actors.messaging.messages import Nudge
 from actors.scheduling import jobs
 from actors.scheduling.jobs import PeriodicJob
+from db import typed
 from db.queries import job_run_queries, session_queries
 from db.queries.job_run_queries import RunDone
 from db.queries.model_queries import JobWork
@@ -51,7 +52,7 @@ class ScheduledRun:
     def asked(self, kind: type[Options]) -> Options:
         """Return the options; raise :class:`Permanent` if the job has no such options."""
         try:
-            return msgspec.convert(self.options, kind)
+            return typed.convert(self.options, kind)
         except msgspec.ValidationError:
             given = ", ".join(f"{name}={value!r}" for name, value in self.options.items())
             raise Permanent("bad-options", f"this job does not take {given}") from None

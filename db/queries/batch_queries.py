@@ -9,12 +9,12 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import NotRequired, TypedDict, Unpack
 
-import msgspec
 from sqlalchemy import Select, and_, case, func, insert, select, text, update
 from sqlalchemy.dialects import postgresql
 from sqlalchemy.orm import Session
 from sqlalchemy.sql.elements import ColumnElement
 
+from db import typed
 from db.queries import session_queries
 from db.queries.session_queries import OptionColumns
 from db.queue import claims
@@ -166,7 +166,7 @@ def take_item(
         size_bytes=size_bytes,
         recording_key=key,
         recorded_at=recorded_at,
-        **msgspec.convert(batch.options, OptionColumns),
+        **typed.convert(batch.options, OptionColumns),
     )
     _note(tx, batch.id, item_index, file_name, outcome="taken", session_id=session_id)
     return session_id

@@ -12,10 +12,10 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, NamedTuple, NotRequired, TypedDict, Unpack
 
-import msgspec
 from sqlalchemy import ColumnElement, Select, delete, func, insert, literal, select, tuple_
 from sqlalchemy.orm import Session
 
+from db import typed
 from db.queries.model_queries import JobDone
 from db.queries.session_queries import is_of
 from db.tables.detections import NoiseDetection, StoredCandidate
@@ -48,7 +48,7 @@ class DetectionSelection:
         # An export whose user was removed covers no sessions, rather than all.
         owner = None if row.all_users else row.user_id or NO_USER
         detection_id = row.id if row.format == CLIP else None
-        return msgspec.convert({**row.selection, "owner": owner, "detection_id": detection_id}, cls)
+        return typed.convert({**row.selection, "owner": owner, "detection_id": detection_id}, cls)
 
     def sessions(self) -> list[ColumnElement[bool]]:
         """Return the conditions of the selected sessions."""

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from services.client import polling
+from services.client import polling, typed
 from services.client.bodies import READ_BYTES, FilePieces, OnBytes, file_part, labelled_parts
 from services.client.errors import ApiError
 from services.client.wire.analyses import Analysis
@@ -132,7 +132,7 @@ class Client:
                 # The server writes an event's data as one line of JSON.
                 field, _, value = line.partition(": ")
                 if field == "data":
-                    yield msgspec.json.decode(value, type=Session)
+                    yield typed.decode(value, Session)
 
     def detections(self, session_id: object, *, third_octaves: bool = False) -> list[Detection]:
         """Return all detections of a session, with third octaves if they are requested."""

@@ -9,8 +9,8 @@ from contextlib import contextmanager
 from typing import Protocol, TypedDict, TypeVar, Unpack
 
 import httpx
-import msgspec
 
+from services.client import typed
 from services.client.bodies import Part
 from services.client.errors import ApiError
 from services.client.polling import AWAY_S
@@ -68,14 +68,14 @@ class Connection:
         self, path: str, kind: type[Answer], *, params: Mapping[str, str | Sequence[str]] = _NONE
     ) -> Answer:
         """Return what a path answers, decoded as ``kind``."""
-        return msgspec.json.decode(self.call("GET", path, params=params).content, type=kind)
+        return typed.decode(self.call("GET", path, params=params).content, kind)
 
     def post(
         self, path: str, kind: type[Answer], *, again: bool = True, **request: Unpack[RequestParts]
     ) -> Answer:
         """Send a request, and return its answer, decoded as ``kind``; see :meth:`call`."""
         response = self.call("POST", path, again=again, **request)
-        return msgspec.json.decode(response.content, type=kind)
+        return typed.decode(response.content, kind)
 
     def walk(
         self, path: str, kind: type[PageOf[Item]], **filters: str | Sequence[str]
@@ -84,7 +84,7 @@ class Connection:
         items: list[Item] = []
         params = filters
         while True:
-            page = msgspec.json.decode(self.call("GET", path, params=params).content, type=kind)
+            page = typed.decode(self.call("GET", path, params=params).content, kind)
             items += page.items
             if page.next_cursor is None:
                 return items

@@ -17,6 +17,7 @@ from urllib.parse import urlencode
 import falcon
 import msgspec
 
+from db import typed
 from db.queries.paging import Keys, Order
 from services.http.errors import FieldError
 from services.http.request_errors import InvalidParameter
@@ -59,8 +60,8 @@ def after(req: falcon.Request, asked: Paged, order: Order) -> Keys | None:
     try:
         padded = asked.cursor.encode() + b"=" * (-len(asked.cursor) % 4)
         data = base64.b64decode(padded, altchars=b"-_", validate=True)
-        version, word, keys = msgspec.json.decode(data, type=tuple[int, str, msgspec.Raw])
-        found: Keys = msgspec.json.decode(keys, type=order.keys)
+        version, word, keys = typed.decode(data, tuple[int, str, msgspec.Raw])
+        found: Keys = typed.decode(keys, order.keys)
     except (binascii.Error, msgspec.DecodeError, UnicodeError, RecursionError):
         raise _refused("must be the 'next_cursor' of an earlier response") from None
     if version != VERSION or word != _word(req, asked):

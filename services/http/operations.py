@@ -21,6 +21,7 @@ from typing import Any, TypeVar, Union, get_args, get_origin
 import falcon
 import msgspec
 
+from db import typed
 from services.http.bodies import discard, media_type_of
 from services.http.errors import FieldError, InvalidFields, ServiceError
 from services.http.field_errors import MOST_TOLD_CHARS, RefusedValue, field_error, no_json
@@ -215,7 +216,7 @@ def _convert(given: str | list[str], kind: Any) -> Any:
     kind, strict = _reading(kind)
     if isinstance(given, list):
         try:
-            return msgspec.convert(given, kind, strict=strict)
+            return typed.convert(given, kind, strict=strict)
         except msgspec.ValidationError as error:
             if "got `array`" not in str(error):
                 raise
@@ -225,7 +226,7 @@ def _convert(given: str | list[str], kind: Any) -> Any:
     errors = []
     for reading in readings:
         try:
-            return msgspec.convert(reading, kind, strict=strict)
+            return typed.convert(reading, kind, strict=strict)
         except msgspec.ValidationError as error:
             errors.append(error)
     allowed = _words_and_numbers(kind)
@@ -271,9 +272,9 @@ def _has_more_texts(data: bytes, most: int) -> bool:
 def json_of(data: bytes, kind: type[T], *, refusal: type[InvalidFields]) -> T:
     """Decode JSON; raises ``refusal``, which names the invalid field."""
     try:
-        found = msgspec.json.decode(data, type=kind)
+        found = typed.decode(data, kind)
         # The full search is needed only if the escape occurs at all.
-        has_nul = rb"\u0000" in data and _has_nul(msgspec.json.decode(data))
+        has_nul = rb"\u0000" in data and _has_nul(typed.decode(data, Any))
     except msgspec.ValidationError as error:
         raise refusal.of([field_error(error)]) from None
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:

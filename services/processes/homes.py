@@ -16,7 +16,7 @@ from typing import IO
 
 import msgspec
 
-from db import settings
+from db import settings, typed
 from db.settings import Settings
 from services.http.errors import UserError
 from services.processes import first_key
@@ -123,7 +123,7 @@ def find(home: Path) -> Service | None:
         raise UserError(f"{home} belongs to another user: run this as that user") from error
     if not written:
         raise UserError(f"the service in {home} is still starting; retry when it listens")
-    return msgspec.json.decode(written, type=Service)
+    return typed.decode(written, Service)
 
 
 def installation(home: Path | None) -> tuple[Settings, Service | None]:
@@ -164,5 +164,5 @@ def _locked(file: IO[bytes], how: int) -> bool:
 def _where(written: bytes) -> str:
     if not written:
         return " (it is starting)"
-    service = msgspec.json.decode(written, type=Service)
+    service = typed.decode(written, Service)
     return f" at {service.url} (process {service.pid})"

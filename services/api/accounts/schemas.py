@@ -8,6 +8,7 @@ from typing import Annotated, Literal
 
 import msgspec
 
+from db import typed
 from db.tables.accounts import ApiKey
 from db.tables.accounts import User as UserRow
 
@@ -64,7 +65,7 @@ class UserAccount(msgspec.Struct, kw_only=True):
     @classmethod
     def of(cls, row: UserRow) -> UserAccount:
         """Convert a row to a user."""
-        return msgspec.convert(row, cls, from_attributes=True)
+        return typed.convert(row, cls, from_attributes=True)
 
 
 class UserPage(msgspec.Struct, kw_only=True):
@@ -115,7 +116,7 @@ class Key(msgspec.Struct, kw_only=True):
     @classmethod
     def of(cls, row: ApiKey) -> Key:
         """Convert a row to a key."""
-        return msgspec.convert(row, cls, from_attributes=True)
+        return typed.convert(row, cls, from_attributes=True)
 
 
 class KeyPage(msgspec.Struct, kw_only=True):

@@ -13,6 +13,7 @@ from actors.messaging.broker import Publisher
 from actors.observability import tracing
 from actors.scheduling import jobs as schedule
 from actors.scheduling.jobs import PeriodicJob
+from db import typed
 from db.queries import job_run_queries, session_queries
 from db.queries.job_run_queries import RequestedRun
 from db.queue import claims
@@ -49,7 +50,7 @@ class Run(AsyncTask, kw_only=True):
     def of(cls, row: JobRun) -> Run:
         """Convert a row to a run."""
         values = {name: getattr(row, name) for name in cls.__struct_fields__ if name != "problem"}
-        return cls(**values, problem=msgspec.convert(row.problem, Problem | None))
+        return cls(**values, problem=typed.convert(row.problem, Problem | None))
 
 
 class Job(msgspec.Struct, kw_only=True):

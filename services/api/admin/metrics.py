@@ -14,7 +14,6 @@ from typing import Any
 
 import dramatiq
 import falcon
-import msgspec
 from prometheus_client import CollectorRegistry
 from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
 from prometheus_client.metrics_core import GaugeMetricFamily, Metric
@@ -22,6 +21,7 @@ from prometheus_client.registry import Collector
 
 from actors.messaging import kinds, queues
 from actors.messaging.queues import Depth
+from db import typed
 from db.queries import job_run_queries, queue_queries, server_queries, session_queries
 from db.queries.queue_queries import Backlog
 from db.queries.server_queries import ServerState
@@ -165,7 +165,7 @@ def _of_health(run: JobRun) -> Iterator[Metric]:
         yield _one("health_checked_timestamp_seconds", "When the latest health check ended", at)
     # A run that was skipped has no checks.
     is_complete = run.result is not None and "checks" in run.result
-    checks = msgspec.convert(run.result, HealthResult)["checks"] if is_complete else {}
+    checks = typed.convert(run.result, HealthResult)["checks"] if is_complete else {}
     yield _each(
         "health_ok",
         "Whether a part passed the latest health check",

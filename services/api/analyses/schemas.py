@@ -6,6 +6,7 @@ from typing import Annotated
 
 import msgspec
 
+from db import typed
 from db.tables import analyses as analysis_models
 from db.tables.analyses import LIMIT_RANGE_DB, MOST_LIMITS
 from db.tables.documents.analyses import AnalysisResult
@@ -58,5 +59,5 @@ class Analysis(AsyncTask, kw_only=True):
         return cls(
             **task_of(row),
             limits_db=row.limits_db,
-            result=msgspec.convert(row.result, AnalysisResult | None),
+            result=typed.convert(row.result, AnalysisResult | None),
         )

@@ -10,6 +10,7 @@ from typing import Annotated, Any, Literal
 import msgspec
 
 from actors.facts import rounding
+from db import typed
 from db.blobs.keys import MOST_KEY_BYTES
 from db.setting_parsers import MOST_BATCH_ITEMS
 from db.tables import batches as models
@@ -99,7 +100,7 @@ class Batch(msgspec.Struct, kw_only=True):
             files=dict(files),
             duration_s=rounding.seconds(duration_s),
             noise_types=noise_types,
-            problem=msgspec.convert(row.problem, Problem | None),
+            problem=typed.convert(row.problem, Problem | None),
         )
 
 
@@ -122,7 +123,7 @@ class BatchItem(msgspec.Struct, kw_only=True):
     @classmethod
     def of(cls, row: Any) -> BatchItem:
         """Convert a row of the list to an item."""
-        item = msgspec.convert(row._mapping, cls)
+        item = typed.convert(row._mapping, cls)
         if item.duration_s is not None:
             item.duration_s = rounding.seconds(item.duration_s)
         return item
@@ -163,7 +164,7 @@ class ListedBatch(msgspec.Struct, kw_only=True):
             priority=PRIORITIES[row.priority],
             created_at=row.created_at,
             files_total=row.items_total,
-            problem=msgspec.convert(row.problem, Problem | None),
+            problem=typed.convert(row.problem, Problem | None),
         )
 
 

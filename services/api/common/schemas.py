@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 
 import msgspec
 
+from db import typed
 from db.tables.base import JobRow
 from db.tables.sessions import WAITING_FOR_STORAGE
 
@@ -47,7 +48,7 @@ def task_of(row: JobRow) -> dict[str, Any]:
     read = ("problem", "stage")
     values = {name: getattr(row, name) for name in AsyncTask.__struct_fields__ if name not in read}
     return values | {
-        "problem": msgspec.convert(row.problem, Problem | None),
+        "problem": typed.convert(row.problem, Problem | None),
         "stage": WAITING_FOR_STORAGE if row.waits_for_storage else row.stage,
     }
 

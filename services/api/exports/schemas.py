@@ -8,6 +8,7 @@ from typing import Annotated, Literal
 
 import msgspec
 
+from db import typed
 from db.tables.exports import Export, StoredSelection
 from services.api.common.parameters import ByTime, Confidence, CreatedPage, Few, JobState, Time
 from services.api.common.schemas import AsyncTask, task_of
@@ -85,7 +86,7 @@ class ExportTask(AsyncTask, kw_only=True):
         return cls(
             **task_of(row),
             **{name: getattr(row, name) for name in own},
-            selection=msgspec.convert(row.selection, Selection),
+            selection=typed.convert(row.selection, Selection),
         )
 
 

@@ -14,6 +14,7 @@ import msgspec
 
 from actors.facts import rounding
 from actors.facts.noise_types import with_below
+from db import typed
 from db.queries.detection_queries import DetectionFilter, DetectionSum
 from db.tables.sessions import level_reference
 from services.api.common.parameters import Confidence, Few, Time, is_zone
@@ -134,7 +135,7 @@ class FoundDetection(schemas.Detection, kw_only=True):
                 for name in schemas.Detection.__struct_fields__
                 if name not in ("candidates", "third_octaves")
             },
-            candidates=msgspec.convert(event.candidates, list[schemas.Candidate]),
+            candidates=typed.convert(event.candidates, list[schemas.Candidate]),
             third_octaves=schemas.bands_of(event) if third_octaves else None,
             session_id=event.session_id,
             file_name=row.file_name,

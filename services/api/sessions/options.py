@@ -12,6 +12,7 @@ from typing import Annotated, Literal, TypeVar
 import msgspec
 
 from actors.facts.channel_rules import ENERGY_MEAN, ChannelRule
+from db import typed
 from db.tables.sessions import (
     CALIBRATION_RANGE_DB,
     METADATA_BYTES,
@@ -40,7 +41,7 @@ def read_metadata(text: str) -> Metadata:
     if len(text.encode()) > METADATA_BYTES:
         raise ValueError(f"must have at most {METADATA_BYTES} bytes")
     try:
-        found = msgspec.json.decode(text, type=Metadata)
+        found = typed.decode(text, Metadata)
     except (msgspec.DecodeError, RecursionError):
         raise ValueError(
             "must be a flat JSON object of strings, numbers, true, false and null"
@@ -137,7 +138,7 @@ class RecordingOptions(msgspec.Struct, kw_only=True):
         for given in self.threshold:
             noise_type, _, least = given.rpartition(":")
             try:
-                confidence = msgspec.convert(least, Confidence, strict=False)
+                confidence = typed.convert(least, Confidence, strict=False)
             except msgspec.ValidationError:
                 confidence = None
             if not noise_type or confidence is None:

@@ -11,6 +11,7 @@ import msgspec
 
 from actors.facts import rounding
 from actors.facts.third_octaves import FIRST_BAND, NOMINAL_HZ, exact_hz
+from db import typed
 from db.queries.session_view_queries import SessionView
 from db.tables.detections import NoiseDetection
 from db.tables.documents.sessions import Band, Summary
@@ -114,10 +115,10 @@ class Session(msgspec.Struct, kw_only=True):
             priority=PRIORITIES[row.priority],
             duration_s=None if row.duration_s is None else rounding.seconds(row.duration_s),
             recorded_at_source=RecordedAtSource.of(row),
-            thresholds=_thresholds(row.thresholds),
-            metadata=_metadata(row.metadata),
-            summary=_ordered(_summary(row.summary or "null")),
-            problem=_problem(row.problem or "null"),
+            thresholds=typed.decode(row.thresholds, dict[str, float]),
+            metadata=typed.decode(row.metadata, dict[str, Any]),
+            summary=_ordered(typed.decode(row.summary or "null", Summary | None)),
+            problem=typed.decode(row.problem or "null", Problem | None),
         )
 
     @property
@@ -143,10 +144,6 @@ _COPIED = tuple(
     if name not in (*Progress.__dataclass_fields__, *_READ)
 )
 _copied = operator.attrgetter(*_COPIED)
-_thresholds = msgspec.json.Decoder(dict[str, float]).decode
-_metadata = msgspec.json.Decoder(dict[str, Any]).decode
-_summary = msgspec.json.Decoder(Summary | None).decode
-_problem = msgspec.json.Decoder(Problem | None).decode
 
 
 def _ordered(summary: Summary | None) -> Summary | None:
@@ -205,7 +202,7 @@ class Detection(msgspec.Struct, kw_only=True):
     @classmethod
     def of(cls, row: NoiseDetection, *, third_octaves: bool = False) -> Detection:
         """Convert a row to a detection, with third octaves if the row was read with them."""
-        detection = msgspec.convert(row, cls, from_attributes=True)
+        detection = typed.convert(row, cls, from_attributes=True)
         if third_octaves:
             detection.third_octaves = bands_of(row)
         return detection

@@ -10,6 +10,7 @@ import msgspec
 from msgspec import UNSET, UnsetType
 
 from actors.outbound.addresses import MOST_URL_CHARS
+from db import typed
 from db.tables import webhooks as webhook_models
 from db.tables.documents.webhooks import Try
 
@@ -57,7 +58,7 @@ class Webhook(msgspec.Struct, kw_only=True):
     @classmethod
     def of(cls, row: webhook_models.WebhookEndpoint) -> Webhook:
         """Convert a row to a webhook."""
-        return msgspec.convert(row, cls, from_attributes=True)
+        return typed.convert(row, cls, from_attributes=True)
 
 
 class WebhookPage(msgspec.Struct, kw_only=True):
@@ -99,7 +100,7 @@ class Delivery(msgspec.Struct, kw_only=True):
         own = {name: getattr(row, name) for name in cls.__struct_fields__}
         if row.state != "pending":
             own["next_at"] = None
-        return cls(**own | {"log": msgspec.convert(row.log, list[Try])})
+        return cls(**own | {"log": typed.convert(row.log, list[Try])})
 
 
 class DeliveryPage(msgspec.Struct, kw_only=True):

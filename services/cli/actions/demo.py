@@ -15,6 +15,7 @@ from rich.console import Console
 from actors.science import synth
 from actors.science.plotting import plots
 from actors.science.types import Event
+from db import typed
 from services.cli.actions import processing
 from services.http.errors import UserError
 from services.processes import standalone
@@ -55,6 +56,6 @@ def _make_recording(file: Path, console: Console) -> None:
 
 
 def _draw(result: processing.FileResult, file: Path, picture: Path) -> None:
-    events = [msgspec.convert(msgspec.to_builtins(item), Event) for item in result.detections]
+    events = [typed.convert(msgspec.to_builtins(item), Event) for item in result.detections]
     with file.open("rb") as audio:
         picture.write_bytes(plots.draw(audio, events, title=file.name))

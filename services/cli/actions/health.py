@@ -6,10 +6,10 @@ import json
 import sys
 from datetime import timedelta
 
-import msgspec
 from rich.console import Console
 from rich.table import Table
 
+from db import typed
 from db.queries import job_run_queries, session_queries
 from db.settings import Settings
 from db.tables.documents.job_results import HealthResult
@@ -29,7 +29,7 @@ def show(settings: Settings, *, as_json: bool) -> int:
     if run is None or run.result is None or run.finished_at is None:
         print("clamor: no health check has run yet; see clamor schedule", file=sys.stderr)
         return UNWELL
-    found = msgspec.convert(run.result, HealthResult)
+    found = typed.convert(run.result, HealthResult)
     is_old = now - run.finished_at > OLDEST
     if as_json:
         print(json.dumps({"checked_at": run.finished_at.isoformat(), **run.result}))

@@ -12,6 +12,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from db import typed
 from services.api.models.promotion import (
     CROSS_VALIDATION,
     FIGURES,
@@ -125,7 +126,7 @@ def print_models(models: Sequence[Model], out: Console) -> None:
 
 def print_card(model: Model, out: Console) -> None:
     """Show the accuracy of a model that was trained."""
-    card = msgspec.convert(model.card, _Card)
+    card = typed.convert(model.card, _Card)
     title = f"{model.name} {model.version} ({model.algorithm})"
     out.print(_class_table(card.classes, title=title))
     out.print(
@@ -175,7 +176,7 @@ def print_comparison(comparison: object, out: Console) -> None:
     """Show the figures of a model beside those of the one in use, and what would be lost."""
     if not comparison:
         return
-    shown = msgspec.convert(comparison, Comparison)
+    shown = typed.convert(comparison, Comparison)
     if shown.figures:
         in_use = shown.in_use or ""
         table = _table("figure", "this model", in_use, right=("this model", in_use))

@@ -9,10 +9,10 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-import msgspec
 from rich.console import Console
 from rich.prompt import Confirm
 
+from db import typed
 from services.api.models import manifests
 from services.cli.actions.bars import Bars
 from services.cli.actions.model_tables import (
@@ -94,7 +94,7 @@ def validate(
         validation = client.wait_for_validation(validation, on_change=show)
     if validation.report is None:
         return _failed(validation, bars)
-    report = msgspec.convert(validation.report, ModelReport)
+    report = typed.convert(validation.report, ModelReport)
     print_report(report, bars)
     if isinstance(model, Path) and validation.model_id is not None:
         Console().print(f"It is registered here as {validation.model_id}.")

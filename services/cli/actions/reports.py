@@ -10,6 +10,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from db import typed
 from services.cli.actions.bars import Bars
 from services.client import Client
 from services.client.wire.reports import Report
@@ -102,7 +103,7 @@ def run(
     if as_json:
         print(msgspec.json.encode(made.report).decode())
     else:
-        _print(msgspec.convert(made.report, _Contents), Console())
+        _print(typed.convert(made.report, _Contents), Console())
     bars.print(f"clamor: {_whose(made)}", markup=False)
     return 0
 
