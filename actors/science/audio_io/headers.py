@@ -8,75 +8,38 @@ sizes are replaced.
 
 from __future__ import annotations
 
-import re
 import struct
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
-from typing import BinaryIO, Literal, NamedTuple
+from typing import BinaryIO, Literal
 
+from actors.science.audio_io.chunks import (
+    CAF,
+    RIFF,
+    RIFX,
+    W64,
+    ChunkLayout,
+    end_of_audio,
+    is_unknown,
+    is_unknown_long,
+    next_chunk,
+    walk,
+)
 from actors.science.errors import Undecodable
-
-#: Maximum number of chunks before the audio; a crafted file could have millions.
-_MOST_CHUNKS = 1_000
 
 #: The format of a WAVE file has 14 to 50 bytes, with tables of a codec some hundred.
 _MOST_FORMAT_BYTES = 4_096
 
-#: Sizes from here up to 2 GiB, and just below 4 GiB, are written by recorders that cannot go back
-#: to the header: no file is likely to have exactly these sizes.
-_UNKNOWN_SIZES = (range(0x7FFF_0000, 0x8000_0001), range(0xFFFF_0000, 0x1_0000_0000))
-
 #: With as much as this behind it, 4 GiB, audio has a size that did not fit into 32 bits.
 _TOO_MUCH_BEHIND = 1 << 32
 
-#: 64-bit sizes from here on, a terabyte, mean the same: no recording is that large.
-_LEAST_UNKNOWN_LONG = 1 << 40
-
-#: Where the size of the audio is unknown, the bytes at the end of the file in which chunks behind
-#: the audio are searched for.
-TAIL_BYTES = 1 << 20
-
 #: Bytes before the audio in which the comment of the recorder is searched for.
 _MOST_NOTE_BYTES = 4_096
-
-#: Names of chunks that recorders and editors write behind the audio.
-_TRAILING = tuple(
-    name.encode()
-    for name in (
-        # RIFF and Wave64; GUANO, BWF and Wildlife Acoustics among them.
-        *("LIST", "guan", "wamd", "bext", "iXML", "axml", "_PMX", "id3 ", "ID3 ", "cue ", "fact"),
-        *("smpl", "inst", "acid", "PEAK", "levl", "umid", "qlty", "list", "junk", "JUNK", "FLLR"),
-        # AIFF and CAF.
-        *("NAME", "AUTH", "ANNO", "(c) ", "COMT", "MARK", "INST", "APPL", "MIDI", "AESD"),
-        *("info", "strg", "mark", "regn", "uuid", "free", "chan", "midi", "ovvw"),
-    )
-)
-#: A lookahead, since names may overlap.
-_TRAILING_MARK = re.compile(b"(?=" + b"|".join(map(re.escape, _TRAILING)) + b")")
-
-
-class ChunkLayout(NamedTuple):
-    """The layout of chunk headers: RIFF, RIFX and AIFF, Wave64, or CAF."""
-
-    header: struct.Struct
-    #: Chunks are padded to a multiple of this length.
-    padded_to: int = 2
-    #: Whether the size of a chunk includes its header.
-    counts_header: bool = False
-
-
-RIFF = ChunkLayout(struct.Struct("<4sI"))
-RIFX = ChunkLayout(struct.Struct(">4sI"))
-W64 = ChunkLayout(struct.Struct("<16sQ"), padded_to=8, counts_header=True)
-CAF = ChunkLayout(struct.Struct(">4sq"), padded_to=1)
 
 #: The description of the audio of a CAF file: rate, codec, flags, bytes and frames of a packet,
 #: channels, and bits of a sample.
 _CAF_DESCRIPTION = struct.Struct(">d4sIIIII")
 _CAF_FLOAT = 1
-
-#: The fixed part of the GUIDs of Wave64 chunks, after the name.
-W64_GUID = bytes.fromhex("f3acd3118cd100c04f8edb8a")
 
 
 @dataclass(frozen=True)
@@ -113,79 +76,121 @@ def wave(file: BinaryIO) -> Audio:
     return replace(audio, audiomoth_start=start) if is_audiomoth else audio
 
 
+@dataclass
+class _WaveHeader:
+    """What a WAVE file declares before its audio, and where that is."""
+
+    kind: bytes
+    form: bytes = b""
+    #: The size of the audio in 64 bits, and the position of the sizes of 64 bits; 0 without any.
+    long_size: int = 0
+    long_sizes_at: int = 0
+    #: Whether all chunks before the audio end on even positions.
+    is_padded: bool = True
+    #: The position of the audio, and its size in 32 bits.
+    start: int = 0
+    size: int = 0
+
+    @property
+    def is_long(self) -> bool:
+        """Whether sizes of 64 bits are used where those of 32 do not fit."""
+        return self.kind in (b"RF64", b"BW64")
+
+    @property
+    def layout(self) -> ChunkLayout:
+        """The layout of its chunks."""
+        return RIFX if self.kind == b"RIFX" else RIFF
+
+    def read(self, file: BinaryIO, chunks: Iterator[tuple[bytes, int, int]]) -> None:
+        """Read the chunks up to the audio; raise Undecodable without any."""
+        next_at = 12
+        for chunk, offset, size in chunks:
+            begin = offset - self.layout.header.size
+            self.is_padded = self.is_padded and begin == next_at
+            next_at = next_chunk(begin, size, self.layout)
+            file.seek(offset)
+            match chunk:
+                case b"fmt " if size <= _MOST_FORMAT_BYTES:
+                    self.form = file.read(size)
+                case b"ds64" if len(body := file.read(16)) == 16:
+                    [self.long_size] = struct.unpack_from("<Q", body, 8)
+                    self.long_sizes_at = offset
+                case b"data":
+                    self.start, self.size = offset, size
+                    return
+        raise Undecodable("the WAVE file has no data chunk")
+
+
 def _wave(file: BinaryIO) -> tuple[Audio, int]:
     """Return the audio of a WAVE file and its position."""
     file.seek(0)
-    kind = file.read(4)
-    layout = RIFX if kind == b"RIFX" else RIFF
-    is_long = kind in (b"RF64", b"BW64")
-    order = layout.header.format[0]
+    header = _WaveHeader(kind=file.read(4))
     file_bytes = file.seek(0, 2)
-    long_size = long_sizes_at = 0
-    chunks = walk(file, 12, file_bytes, layout)
-    form, next_at, is_padded = b"", 12, True
+    chunks = walk(file, 12, file_bytes, header.layout)
+    header.read(file, chunks)
+    start, size = header.start, header.size
+    if header.form and not header.is_padded and not header.is_long:
+        n_audio = size
+        if is_unknown(size):
+            n_audio = end_of_audio(file, start, file_bytes, header.layout) - start
+        return _behind_unpadded(header, n_audio, file_bytes), start
+    if header.is_long and size == 0xFFFF_FFFF and not is_unknown_long(header.long_size):
+        return Audio(share(file_bytes - start, header.long_size)), start
+    if not is_unknown(size) and start + size > file_bytes - _TOO_MUCH_BEHIND:
+        return _of_known_size(header, chunks, file_bytes), start
+    held = end_of_audio(file, start, file_bytes, header.layout) - start
+    return _of_unknown_size(header, held, file_bytes), start
+
+
+def _of_known_size(
+    header: _WaveHeader, chunks: Iterator[tuple[bytes, int, int]], file_bytes: int
+) -> Audio:
+    """Return audio of a size of 32 bits, with that in further chunks of audio."""
+    # Decoders prefer a long size, even if it is wrong.
+    long_sizes = struct.pack("<QQ", file_bytes - 8, header.size)
+    patches = {header.long_sizes_at: long_sizes} if header.long_sizes_at else {}
+    promised, held = header.size, min(header.size, file_bytes - header.start)
     for chunk, offset, size in chunks:
-        is_padded = is_padded and offset == next_at + layout.header.size
-        next_at = _next_chunk(offset - layout.header.size, size, layout)
-        if chunk == b"fmt " and size <= _MOST_FORMAT_BYTES:
-            file.seek(offset)
-            form = file.read(size)
-        if chunk == b"ds64":
-            file.seek(offset)
-            body = file.read(16)
-            if len(body) == 16:
-                long_size, long_sizes_at = struct.unpack_from("<Q", body, 8)[0], offset
-        if chunk != b"data":
-            continue
-        if form and not is_padded and not is_long:
-            n_audio = size
-            if is_unknown(size):
-                n_audio = end_of_audio(file, offset, file_bytes, layout) - offset
-            return _behind_unpadded(kind, form, offset, n_audio, file_bytes), offset
-        if is_long and size == 0xFFFF_FFFF and not is_unknown_long(long_size):
-            return Audio(share(file_bytes - offset, long_size)), offset
-        if not is_unknown(size) and offset + size > file_bytes - _TOO_MUCH_BEHIND:
-            # Decoders prefer a long size, even if it is wrong.
-            long_sizes = struct.pack("<QQ", file_bytes - 8, size)
-            patches = {long_sizes_at: long_sizes} if long_sizes_at else {}
-            promised, held = size, min(size, file_bytes - offset)
-            for other, at, more in chunks:
-                if other == chunk:
-                    # libsndfile refuses a second one, and FFmpeg ignores the first.
-                    patches[at - 8] = b"JUNK"
-                    promised += min(more, file_bytes - at)
-            return Audio(share(held, promised), patches), offset
-        held = end_of_audio(file, offset, file_bytes, layout) - offset
-        if long_sizes_at:
-            sizes = struct.pack("<QQ", file_bytes - 8, held)
-            return Audio(None, {long_sizes_at: sizes, offset - 4: b"\xff\xff\xff\xff"}), offset
-        # Decoders take a size of 0 literally.
-        patches = {offset - 4: struct.pack(order + "I", min(held, 0xFFFF_FFFF))}
-        if is_long:
-            # Without its long sizes it is a RIFF file.
-            patches[0] = b"RIFF"
-        patches[4] = struct.pack(order + "I", min(file_bytes - 8, 0xFFFF_FFFF))
-        return Audio(None, patches), offset
-    raise Undecodable("the WAVE file has no data chunk")
+        if chunk == b"data":
+            # libsndfile refuses a second one, and FFmpeg ignores the first.
+            patches[offset - 8] = b"JUNK"
+            promised += min(size, file_bytes - offset)
+    return Audio(share(held, promised), patches)
 
 
-def _behind_unpadded(kind: bytes, form: bytes, start: int, n_audio: int, file_bytes: int) -> Audio:
+def _of_unknown_size(header: _WaveHeader, held: int, file_bytes: int) -> Audio:
+    """Return audio of which ``held`` bytes are there, with the sizes that the header lacks."""
+    size_at = header.start - 4
+    if header.long_sizes_at:
+        sizes = struct.pack("<QQ", file_bytes - 8, held)
+        return Audio(None, {header.long_sizes_at: sizes, size_at: b"\xff\xff\xff\xff"})
+    order = header.layout.header.format[0]
+    # Decoders take a size of 0 literally.
+    patches = {size_at: struct.pack(order + "I", min(held, 0xFFFF_FFFF))}
+    if header.is_long:
+        # Without its long sizes it is a RIFF file.
+        patches[0] = b"RIFF"
+    patches[4] = struct.pack(order + "I", min(file_bytes - 8, 0xFFFF_FFFF))
+    return Audio(None, patches)
+
+
+def _behind_unpadded(header: _WaveHeader, n_audio: int, file_bytes: int) -> Audio:
     """Return audio behind chunks without padding, in which decoders lose their way.
 
     It gets a header without them. There is room for it before the audio, where the same and these
     chunks are.
     """
-    order: Literal["little", "big"] = "big" if kind == b"RIFX" else "little"
+    order: Literal["little", "big"] = "big" if header.layout is RIFX else "little"
     # The format may be the chunk without padding.
-    form = form[: len(form) // 2 * 2]
-    held = min(n_audio, file_bytes - start)
+    form = header.form[: len(header.form) // 2 * 2]
+    held = min(n_audio, file_bytes - header.start)
 
     def chunk(name: bytes, size: int) -> bytes:
         return name + min(size, 0xFFFF_FFFF).to_bytes(4, order)
 
     body = b"WAVE" + chunk(b"fmt ", len(form)) + form + chunk(b"data", held)
-    header = chunk(kind, len(body) + held) + body
-    return Audio(share(held, n_audio), {0: header}, begin=start - len(header))
+    whole = chunk(header.kind, len(body) + held) + body
+    return Audio(share(held, n_audio), {0: whole}, begin=header.start - len(whole))
 
 
 def w64(file: BinaryIO) -> Audio:
@@ -252,85 +257,6 @@ def _whole_bytes(file: BinaryIO, offset: int) -> dict[int, bytes]:
     whole_bits = 8 * n_bytes // n_samples
     at = offset + _CAF_DESCRIPTION.size - 4
     return {at: struct.pack(">I", whole_bits)} if 0 < bits < whole_bits <= 32 else {}
-
-
-def walk(
-    file: BinaryIO, offset: int, file_bytes: int, layout: ChunkLayout
-) -> Iterator[tuple[bytes, int, int]]:
-    """Yield name, content offset and declared size of each chunk."""
-    for _ in range(_MOST_CHUNKS):
-        file.seek(offset)
-        raw = file.read(layout.header.size)
-        if len(raw) < layout.header.size:
-            return
-        name, size = layout.header.unpack(raw)
-        yield name, offset + layout.header.size, size
-        offset = _next_chunk(offset, size, layout)
-        if size % 2 and layout in (RIFF, RIFX) and not _is_chunk(file, offset, file_bytes, layout):
-            # Some programs do not pad chunks.
-            offset -= _is_chunk(file, offset - 1, file_bytes, layout)
-        if offset >= file_bytes:
-            return
-
-
-def _is_chunk(file: BinaryIO, offset: int, file_bytes: int, layout: ChunkLayout) -> bool:
-    """Return whether a chunk may begin at a position: a name in ASCII, and a possible size.
-
-    Audio may be cut off.
-    """
-    file.seek(offset)
-    raw = file.read(layout.header.size)
-    if len(raw) < layout.header.size:
-        return False
-    name, size = layout.header.unpack(raw)
-    is_whole = offset + layout.header.size + size <= file_bytes
-    return (is_whole or name == b"data") and all(0x20 <= byte < 0x7F for byte in name)
-
-
-def _next_chunk(offset: int, size: int, layout: ChunkLayout) -> int:
-    """Return the position after a chunk at ``offset``."""
-    content = size - layout.header.size if layout.counts_header else size
-    padded = -(-max(content, 0) // layout.padded_to) * layout.padded_to
-    return offset + layout.header.size + padded
-
-
-def end_of_audio(file: BinaryIO, start: int, file_bytes: int, layout: ChunkLayout) -> int:
-    """Return the end of audio of unknown size: the end of the file, or of the chunks before it.
-
-    Trailing chunks have known names, and their sizes add up to the end of the file exactly (but for
-    padding); anything else is taken for audio.
-    """
-    first = max(start, file_bytes - TAIL_BYTES)
-    file.seek(first)
-    tail = file.read(file_bytes - first)
-    end = len(tail)
-    # The positions from which chunks reach the end of the file. Marks are visited from the last one
-    # on, so that each chunk is read once: a crafted file may consist of marks.
-    reach_end: set[int] = set()
-    for at in reversed([found.start() for found in _TRAILING_MARK.finditer(tail)]):
-        if not _is_trailing(tail, at, layout):
-            continue
-        _, size = layout.header.unpack_from(tail, at)
-        stop = _next_chunk(at, size, layout)
-        if stop in reach_end or stop - layout.padded_to < end <= stop:
-            reach_end.add(at)
-    return first + min(reach_end, default=end)
-
-
-def _is_trailing(tail: bytes, at: int, layout: ChunkLayout) -> bool:
-    if at + layout.header.size > len(tail) or tail[at : at + 4] not in _TRAILING:
-        return False
-    return layout is not W64 or tail[at + 4 : at + 16] == W64_GUID
-
-
-def is_unknown(size: int) -> bool:
-    """Return whether a 32-bit size is one that recorders write before they know it."""
-    return size == 0 or any(size in sizes for sizes in _UNKNOWN_SIZES)
-
-
-def is_unknown_long(size: int) -> bool:
-    """Return whether a 64-bit size is one that recorders write before they know it."""
-    return size <= 0 or size >= _LEAST_UNKNOWN_LONG
 
 
 def share(held: int, promised: int) -> float | None:

@@ -10,7 +10,7 @@ import re
 import struct
 from typing import BinaryIO
 
-from actors.science.audio_io import headers
+from actors.science.audio_io import chunks, headers
 from actors.science.audio_io.headers import Audio
 from actors.science.errors import Undecodable
 
@@ -44,7 +44,7 @@ def au(file: BinaryIO) -> Audio:
         raise Undecodable("the AU file has no complete header")
     offset, size = struct.unpack(">II", sizes)
     held = max(file_bytes - offset, 0)
-    if not headers.is_unknown(size):
+    if not chunks.is_unknown(size):
         return Audio(headers.share(held, size))
     return Audio(None, {8: struct.pack(">I", min(held, 0xFFFF_FFFF))})
 

@@ -15,7 +15,7 @@ from collections.abc import Iterator
 from datetime import datetime, timedelta
 from typing import BinaryIO, Literal
 
-from actors.science.audio_io import headers
+from actors.science.audio_io import chunks
 from actors.science.audio_io.recording_time import clocks
 
 #: How much of a chunk or a tag is read. Real ones have a few hundred bytes, iXML a few thousand.
@@ -23,11 +23,11 @@ MOST_BYTES = 64 * 1024
 
 #: Where the chunks begin, and their layout. A WAVE file may also be in big-endian order, as RIFX.
 _LAYOUTS = {
-    "wav": (12, headers.RIFF),
-    "rf64": (12, headers.RIFF),
-    "w64": (40, headers.W64),
-    "aiff": (12, headers.RIFX),
-    "caf": (8, headers.CAF),
+    "wav": (12, chunks.RIFF),
+    "rf64": (12, chunks.RIFF),
+    "w64": (40, chunks.W64),
+    "aiff": (12, chunks.RIFX),
+    "caf": (8, chunks.CAF),
 }
 #: The chunks that are read, in lower case. ``info`` is a list of texts of a WAVE file,
 #: and the tags of a CAF file.
@@ -77,13 +77,13 @@ def _chunks(file: BinaryIO, container: str) -> Iterator[tuple[bytes, int, int]]:
     start, layout = _LAYOUTS[container]
     file.seek(0)
     if file.read(4) == b"RIFX":
-        layout = headers.RIFX
+        layout = chunks.RIFX
     file_bytes = file.seek(0, 2)
     long_size = 0
     # Twice: behind audio whose size is not in its header, it starts again.
     for _ in range(2):
         resume = None
-        for full_name, offset, size in headers.walk(file, start, file_bytes, layout):
+        for full_name, offset, size in chunks.walk(file, start, file_bytes, layout):
             name = full_name[:4].lower()
             content = size - (layout.header.size if layout.counts_header else 0)
             if name == b"ds64":
@@ -91,11 +91,11 @@ def _chunks(file: BinaryIO, container: str) -> Iterator[tuple[bytes, int, int]]:
                 long_size = int.from_bytes(file.read(8), "little")
             if name in _AUDIO:
                 is_elsewhere = container == "rf64" and size == 0xFFFF_FFFF
-                if is_elsewhere and not headers.is_unknown_long(long_size):
+                if is_elsewhere and not chunks.is_unknown_long(long_size):
                     resume = offset + long_size + long_size % 2
                     break
                 if _is_unknown(content, layout):
-                    resume = headers.end_of_audio(file, offset, file_bytes, layout)
+                    resume = chunks.end_of_audio(file, offset, file_bytes, layout)
                     break
             yield name, offset, content
         if resume is None or resume >= file_bytes:
@@ -103,11 +103,11 @@ def _chunks(file: BinaryIO, container: str) -> Iterator[tuple[bytes, int, int]]:
         start = resume
 
 
-def _is_unknown(content: int, layout: headers.ChunkLayout) -> bool:
-    if layout in (headers.W64, headers.CAF):
+def _is_unknown(content: int, layout: chunks.ChunkLayout) -> bool:
+    if layout in (chunks.W64, chunks.CAF):
         # The audio of a CAF file begins with a count of four bytes.
-        return content <= 4 or headers.is_unknown_long(content)
-    return headers.is_unknown(content)
+        return content <= 4 or chunks.is_unknown_long(content)
+    return chunks.is_unknown(content)
 
 
 def info_texts(body: bytes) -> list[str]:

@@ -12,14 +12,14 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from actors.science.audio_io import headers
+from actors.science.audio_io import chunks
 from actors.science.audio_io.recording_time import finder, riff_chunks
 from tests.support import recorder_files as files
 
 CONTAINERS = ("wav", "rf64", "w64", "aiff", "caf", "flac", "ogg", "mp3", "mp4", "aac", "webm")
 #: More than the reader ever reads of a file: the first chunk of each of its kinds, headers, and the
 #: end of the file in which chunks behind audio of unknown size are searched for, at most twice.
-MOST_READ_BYTES = (len(riff_chunks.KINDS) + 2) * riff_chunks.MOST_BYTES + 2 * headers.TAIL_BYTES
+MOST_READ_BYTES = (len(riff_chunks.KINDS) + 2) * riff_chunks.MOST_BYTES + 2 * chunks.TAIL_BYTES
 HUGE = 1 << 40
 
 VALID = [

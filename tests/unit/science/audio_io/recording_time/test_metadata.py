@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 
 import pytest
 
-from actors.science.audio_io import headers
+from actors.science.audio_io import chunks
 from tests.support import recorder_files as files
 from tests.support.recorder_files import (
     bext,
@@ -184,7 +184,7 @@ def test_chunks_behind_audio_of_unknown_size(size: int) -> None:
 @pytest.mark.parametrize("size", [0, 24, (1 << 64) - 1, (1 << 63) - 1])
 def test_chunks_behind_the_audio_of_wave64_of_unknown_size(size: int) -> None:
     data = files.w64(guano(f"{AT}Z"))
-    data = data.replace(b"guan".ljust(16, b"\xf3"), b"guan" + headers.W64_GUID)
+    data = data.replace(b"guan".ljust(16, b"\xf3"), b"guan" + chunks.W64_GUID)
     at = data.index(b"data") + 16
     assert told(data[:at] + struct.pack("<Q", size) + data[at + 8 :], "w64") == (
         AT,
