@@ -1,19 +1,24 @@
-"""Whether a segment differs from the sound around it.
+"""Whether a segment differs from the sound around it, or from noise.
 
 An event begins and ends, so something changes at its edges. Nothing does in steady noise. Lossy
 codecs give it a texture, though, that framewise scoring takes for rain or hiss now and then.
+
+Where a segment has hardly any surroundings, such as rain that lasts, it is compared with Gaussian
+noise of its own spectrum: its levels vary by more, since rain consists of drops.
 """
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy import signal
 
 from actors.science.detection import cnn
-from actors.science.detection.chunks import STEP, STEP_S, Grid
+from actors.science.detection.chunks import RATE_HZ, STEP, STEP_S, Grid
 from actors.science.detection.decoding import Segment
 from actors.science.levels.levels import STEPS_PER_S, LevelHistory
 
@@ -30,9 +35,22 @@ _N_GROUPS = 8
 #: it, as a standard deviation. That of steady noise is 0.1 dB, and the test costs next to nothing.
 STEADY_DB = 0.35
 
-#: A segment is kept if segments are at least this share of the time around it: they are the rule
-#: there, such as rain that lasts.
+#: Segments that are at least this share of the time around one are the rule there, as in rain that
+#: lasts. They are not compared with the rest.
 MOST_SHARE = 0.6
+
+#: Sound is compared with Gaussian noise in octave bands between these frequencies, in stretches of
+#: the first length at its beginning, middle and end. It has to be of the second length at least:
+#: running water may pass for noise during ten seconds.
+_OCTAVES_HZ = (62.5, 125.0, 250.0, 500.0, 1_000.0, 2_000.0, 4_000.0, 7_000.0)
+STRETCH_S, LEAST_NOISE_S = 10.0, 15.0
+#: The variation of half-second levels, relative to that of noise: the range of each octave, and of
+#: their mean. The mean is 0.9 to 1.4 in noise through codecs, whose highest octave varies the most;
+#: above 2.5 in rain of ten seconds and more; and below 0.7 in the tones of machines.
+OCTAVE_RANGE, MEAN_RANGE = (0.4, 2.9), (0.75, 1.4)
+_N_FFT = 1_024
+#: Octaves this far below the strongest are left out: codecs turn them on and off.
+_AUDIBLE_DB = 30.0
 
 _AROUND = round(AROUND_S / STEP_S)
 
@@ -51,7 +69,7 @@ class Surroundings:
     def differ(self, segment: Segment, segments: Sequence[Segment]) -> bool:
         """Return whether a segment differs from what is around it, ``segments`` left out.
 
-        True if there is too little of that to compare it with.
+        If there is too little of that to compare it with, the segment has to differ from noise.
         """
         n_steps = -(-self.grid.length // STEP)
         first, stop = max(0, segment.first - _AROUND), min(segment.stop + _AROUND, n_steps)
@@ -60,7 +78,7 @@ class Surroundings:
             is_sound[max(each.first - first, 0) : max(each.stop - first, 0)] = True
         n_around = np.count_nonzero(~is_sound)
         if is_sound.mean() >= MOST_SHARE or n_around * STEP_S < LEAST_AROUND_S:
-            return True
+            return not (self._is_level_steady(first, stop) and self._is_noise(first, stop))
         length_s = (segment.stop - segment.first) * STEP_S
         least_db = LEAST_DB * max(1.0, LEAST_DB_S / length_s) ** 0.5
         return (
@@ -79,6 +97,23 @@ class Surroundings:
         if not halves.size or not halves.all():
             return False
         return float(np.std(10.0 * np.log10(halves))) <= STEADY_DB
+
+    def _is_noise(self, first: int, stop: int) -> bool:
+        """Return whether the levels of the frames ``[first, stop)`` vary as those of noise do.
+
+        Frames before and after them are added if they are few. False if there are none to add.
+        """
+        n_steps = -(-self.grid.length // STEP)
+        length, least = round(STRETCH_S / STEP_S), round(LEAST_NOISE_S / STEP_S)
+        first = max(min(first, stop - least), 0)
+        stop = min(max(stop, first + least), n_steps)
+        if stop - first < least:
+            return False
+        begins = (first, (first + stop - length) // 2, stop - length)
+        lead = self.grid.lead
+        return is_noise(
+            np.stack([self.read(at * STEP - lead, (at + length) * STEP - lead) for at in begins])
+        )
 
     def _contrast_db(self, segment: Segment, first: int, is_sound: NDArray[np.bool_]) -> float:
         """Return the greatest difference of a segment and its surroundings in a group of bands.
@@ -103,3 +138,43 @@ class Surroundings:
         shape = (stop - first, cnn.FRAMES_PER_STEP, _N_GROUPS, cnn.N_MELS // _N_GROUPS)
         powers: NDArray[np.float64] = (10.0 ** (log_mel / 10.0)).reshape(shape)
         return np.asarray(powers.sum(axis=3).mean(axis=1))
+
+
+def is_noise(stretches: NDArray[np.float32]) -> bool:
+    """Return whether levels in stretches of sound vary as those of Gaussian noise do.
+
+    The mean power of noise of bandwidth ``b`` over a time ``t`` has a relative standard deviation
+    of ``1 / sqrt(b * t)`` (S. O. Rice, 1944). The effective bandwidth of a spectrum ``p`` is
+    ``sum(p)**2 / sum(p**2)``.
+
+    Parameters
+    ----------
+    stretches
+        Samples at 16 kHz, of 10 s each [shape=(n_stretches, n_samples)].
+    """
+    hz, _, spectra = signal.stft(
+        stretches.astype(np.float64), RATE_HZ, nperseg=_N_FFT, boundary=None
+    )
+    powers = np.abs(spectra) ** 2
+    per_half = round(0.5 * RATE_HZ / (_N_FFT // 2))
+    n_halves = powers.shape[2] // per_half
+    variations, totals = [], []
+    for low_hz, high_hz in itertools.pairwise(_OCTAVES_HZ):
+        octave = powers[:, (hz >= low_hz) & (hz < high_hz), : n_halves * per_half]
+        means = octave.mean(axis=2)
+        if not means.any(axis=1).all():
+            continue
+        bandwidth_hz = means.sum(axis=1) ** 2 / (means**2).sum(axis=1) * RATE_HZ / _N_FFT
+        halves = octave.sum(axis=1).reshape(len(stretches), n_halves, per_half).mean(axis=2)
+        deviation = halves.std(axis=1, ddof=1) / halves.mean(axis=1)
+        variations.append((deviation * np.sqrt(0.5 * bandwidth_hz)).mean())
+        totals.append(means.sum())
+    if not totals:
+        return False
+    is_audible = np.asarray(totals) >= max(totals) * 10 ** (-_AUDIBLE_DB / 10)
+    found = np.asarray(variations)[is_audible]
+    return bool(
+        (OCTAVE_RANGE[0] <= found).all()
+        and (found <= OCTAVE_RANGE[1]).all()
+        and MEAN_RANGE[0] <= found.mean() <= MEAN_RANGE[1]
+    )

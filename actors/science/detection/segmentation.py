@@ -129,8 +129,8 @@ def merge(
     classify_steady
         Classifies a window without segments; without it such windows have no events.
     stands_out
-        Segments and overlays that do not stand out from the sound around them are dropped; see
-        `contrast`. By default all do.
+        Segments, windows and overlays that do not stand out from the sound around them, or from
+        noise, are dropped; see `contrast`. By default all do.
     holes
         Where nothing is recorded, in order and apart from each other. The scores are of filled
         holes. No event begins or ends in one; those of `LONG_HOLE_S` or more divide events.
@@ -157,7 +157,13 @@ def merge(
     classified = [(each, classify(each.first, each.stop)) for each in segments]
     if classify_steady is not None:
         quiet = quiet_windows(segments, is_lost=is_lost)
-        classified += [(each, classify_steady(each.first, each.stop)) for each in quiet]
+        # All of the recording is in these and in segments: nothing is left to compare them with.
+        everything = [*segments, *quiet]
+        classified += [
+            (each, classify_steady(each.first, each.stop))
+            for each in quiet
+            if stands_out(each, everything)
+        ]
     named = [
         event
         for segment, found in classified

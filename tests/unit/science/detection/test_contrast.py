@@ -1,4 +1,4 @@
-"""Segments of steady noise do not differ from the noise around them; sounds over it do."""
+"""Segments of steady noise do not differ from what is around them; sounds over it do."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from actors.science.detection.chunks import RATE_HZ, STEP, Grid
-from actors.science.detection.contrast import Surroundings
+from actors.science.detection.contrast import Surroundings, is_noise
 from actors.science.detection.decoding import Segment
 from actors.science.detection.inference import in_memory
 from tests.support.metering import measure
@@ -21,7 +21,22 @@ def around(samples: np.ndarray) -> Surroundings:
     return Surroundings(in_memory(samples), Grid(samples.size), measure(samples, RATE_HZ))
 
 
+def stretch(samples: np.ndarray) -> np.ndarray:
+    return samples.astype(np.float32)[np.newaxis]
+
+
 STEADY = around(NOISE)
+
+
+def rain() -> np.ndarray:
+    """Return noise with drops, whose level hardly varies."""
+    rng, sound = np.random.default_rng(1), NOISE.copy()
+    for at in rng.integers(0, sound.size - 40, 30 * N_SECONDS):
+        sound[at : at + 40] += rng.lognormal(0, 0.8) * 0.03 * np.hanning(40) * rng.normal(size=40)
+    return sound
+
+
+RAIN = around(rain())
 
 
 @given(first=st.integers(0, 390), length=st.integers(3, 120))
@@ -50,19 +65,48 @@ def test_a_pause_differs_and_so_does_a_segment_beside_silence() -> None:
         assert found.differ(segment, [segment])
 
 
-def test_what_is_in_segments_for_most_of_the_time_is_kept() -> None:
-    """As rain is that lasts, with short gaps."""
-    segments = [Segment(first, first + 40) for first in range(0, 400, 50)]
-    assert all(STEADY.differ(each, segments) for each in segments)
-    few = segments[::2]
+def test_rain_that_lasts_is_kept_and_noise_is_not() -> None:
+    """With short gaps, or for the whole recording."""
+    parts = [Segment(first, first + 40) for first in range(0, 400, 50)]
+    for segments in (parts, [Segment(0, 400)]):
+        assert all(RAIN.differ(each, segments) for each in segments)
+        assert not any(STEADY.differ(each, segments) for each in segments)
+    few = parts[::2]
     assert not any(STEADY.differ(each, few) for each in few)
 
 
-def test_what_fills_the_recording_is_kept() -> None:
+def test_a_recording_too_short_to_compare_is_kept() -> None:
+    for length_s in (3, 14):
+        short = around(NOISE[: length_s * RATE_HZ])
+        whole = Segment(0, 10 * length_s)
+        assert short.differ(whole, [whole])
+    # Less than two seconds are left.
     short = around(NOISE[: 3 * RATE_HZ])
-    assert short.differ(Segment(0, 30), [Segment(0, 30)])
-    # Less than two seconds are left to compare it with.
     assert short.differ(Segment(0, 15), [Segment(0, 15)])
+
+
+@given(exponent=st.floats(0, 2), db=st.floats(-70, 0), seed=st.integers(0, 99))
+def test_noise_of_any_spectrum_is_noise(exponent: float, db: float, seed: int) -> None:
+    spectrum = np.fft.rfft(np.random.default_rng(seed).normal(size=10 * RATE_HZ))
+    spectrum[1:] *= np.arange(1, spectrum.size) ** (-exponent / 2)
+    spectrum[0] = 0
+    noise = np.fft.irfft(spectrum)
+    assert is_noise(stretch(10 ** (db / 20) * noise / noise.std()))
+
+
+@pytest.mark.parametrize("depth_db", [1.0, 3.0])
+def test_noise_that_swells_is_none(depth_db: float) -> None:
+    """As surf and gusts do."""
+    swell = 10 ** (depth_db / 40 * np.sin(2 * np.pi * np.arange(10 * RATE_HZ) / RATE_HZ / 5))
+    assert not is_noise(stretch(NOISE[: 10 * RATE_HZ] * swell))
+
+
+def test_tones_and_silence_are_no_noise() -> None:
+    times_s = np.arange(10 * RATE_HZ) / RATE_HZ
+    harmonics = np.arange(1, 60)[:, np.newaxis]
+    hum = (np.sin(2 * np.pi * 50 * harmonics * times_s) / harmonics).sum(axis=0)
+    assert not is_noise(stretch(0.1 * hum))
+    assert not is_noise(stretch(0.0 * hum))
 
 
 def test_the_lead_of_the_grid_is_counted() -> None:
