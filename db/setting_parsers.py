@@ -17,6 +17,13 @@ MOST_BATCH_ITEMS = 100_000
 BACKBONE_MARK = "#sha256="
 
 
+def database_url(text: str) -> str:
+    """Address of a Postgres database."""
+    if not _is_database_url(text):
+        raise ValueError("it must be postgresql://user:password@host/name")
+    return text
+
+
 def positive_float(text: str) -> float:
     """Number above 0."""
     value = float(text)
@@ -101,6 +108,14 @@ def backbone_url(text: str) -> str:
 def level(text: str) -> str:
     """Name of a level."""
     return text.strip().upper()
+
+
+def _is_database_url(text: str) -> bool:
+    try:
+        parts = urlsplit(text)
+        return parts.scheme in ("postgresql", "postgres") and parts.port != 0
+    except ValueError:
+        return False
 
 
 def _is_web_address(text: str) -> bool:
