@@ -106,6 +106,14 @@ GRANT USAGE, SELECT ON ALL SEQUENCES IN SCHEMA {schema} TO {app};
 GRANT SELECT ON ALL SEQUENCES IN SCHEMA {schema} TO {reader};
 GRANT EXECUTE ON ALL FUNCTIONS IN SCHEMA {schema} TO {app};
 
+-- The revision is written by migrations, which the owner runs.
+DO $$
+BEGIN
+    IF to_regclass(format('%I.alembic_version', {schema_text})) IS NOT NULL THEN
+        REVOKE INSERT, UPDATE, DELETE ON {schema}.alembic_version FROM {app};
+    END IF;
+END $$;
+
 -- The same for the tables of later migrations.
 ALTER DEFAULT PRIVILEGES FOR ROLE {owner} IN SCHEMA {schema}
     GRANT SELECT, INSERT, UPDATE, DELETE ON TABLES TO {app};
