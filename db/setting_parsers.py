@@ -19,8 +19,21 @@ BACKBONE_MARK = "#sha256="
 
 def database_url(text: str) -> str:
     """Address of a Postgres database."""
-    if not _is_database_url(text):
-        raise ValueError("it must be postgresql://user:password@host/name")
+    # Imported only here, because it takes most of the time to import this module.
+    from sqlalchemy import make_url
+    from sqlalchemy.exc import ArgumentError
+
+    try:
+        url = make_url(text)
+        is_postgres = url.get_backend_name() in ("postgresql", "postgres")
+        # A host with an @ is the end of a password, and would be printed in errors.
+        is_right = is_postgres and "@" not in (url.host or "")
+    except (ArgumentError, ValueError):
+        is_right = False
+    if not is_right:
+        raise ValueError(
+            "it must be postgresql://user:password@host/name, with %40 for an @ in the password"
+        )
     return text
 
 
@@ -108,14 +121,6 @@ def backbone_url(text: str) -> str:
 def level(text: str) -> str:
     """Name of a level."""
     return text.strip().upper()
-
-
-def _is_database_url(text: str) -> bool:
-    try:
-        parts = urlsplit(text)
-        return parts.scheme in ("postgresql", "postgres") and parts.port != 0
-    except ValueError:
-        return False
 
 
 def _is_web_address(text: str) -> bool:
