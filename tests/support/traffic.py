@@ -87,16 +87,23 @@ class _Probe:
         return self._n
 
     def _run(self) -> None:
-        while not self._ended.wait(PROBE_S):
-            self._n += 1
-            try:
-                # As kubelet, over a new connection each time.
-                response = httpx.get(self._url, timeout=PROBE_TIMEOUT_S)
-            except httpx.HTTPError as error:
-                self._unready.append(f"{self._url}: {error!r}")
-            else:
-                if not response.is_success:
-                    self._unready.append(f"{self._url}: {response.status_code} {response.text}")
+        # As kubelet, over a new connection each time.
+        limits = httpx.Limits(max_keepalive_connections=0)
+        with httpx.Client(limits=limits, timeout=PROBE_TIMEOUT_S) as client:
+            due_at = time.monotonic()
+            while not self._ended.wait(max(due_at - time.monotonic(), 0)):
+                due_at = max(due_at + PROBE_S, time.monotonic())
+                self._probe(client)
+
+    def _probe(self, client: httpx.Client) -> None:
+        self._n += 1
+        try:
+            response = client.get(self._url)
+        except httpx.HTTPError as error:
+            self._unready.append(f"{self._url}: {error!r}")
+        else:
+            if not response.is_success:
+                self._unready.append(f"{self._url}: {response.status_code} {response.text}")
 
 
 class Traffic:
