@@ -20,7 +20,7 @@ from db.connection_options import ConnectionOptions
 from db.engine import make_engine
 from db.migration.chain import BASE, SHIPPED, RevisionChain, losses
 from db.migration.definitions import Definitions
-from db.migration.errors import MigrationError, explained, first_line
+from db.migration.errors import MigrationError, explained
 from db.migration.execution import (
     LOCK_TIMEOUTS_MS,
     PATIENCE_S,
@@ -32,11 +32,15 @@ from db.migration.execution import (
 )
 from db.migration.status import Status, invalid_indexes, remedy
 from db.migration.status import of as read_status
+from db.settings import DATABASE_VARIABLE, MIGRATION_VARIABLE
+from db.unreachable import first_line, reached
 
 log = structlog.get_logger(__name__)
 
 #: How migrations connect. Their steps have timeouts of their own.
 CONNECTION = ConnectionOptions(application_name="clamor-migrate")
+#: The settings of their URL, as an error names them.
+URLS = f"{MIGRATION_VARIABLE} or {DATABASE_VARIABLE}"
 #: The advisory lock of migrations.
 MIGRATION_LOCK = 0x6D696772617465
 #: The server's process that holds it.
@@ -45,8 +49,8 @@ LOCK_HOLDER = sqlalchemy.text(
     " AND ((classid::bigint << 32) | objid::bigint) = :key"
     " AND database = (SELECT oid FROM pg_database WHERE datname = current_database())"
 ).bindparams(key=MIGRATION_LOCK)
-#: How long a process waits for another one that is migrating.
-LOCK_WAIT_S = 900.0
+#: How long a process waits for another one that is migrating, and may wait for a dump itself.
+LOCK_WAIT_S = 1_800.0
 LOCK_POLL_S = 0.5
 #: The interval of checks while a process waits for its schema.
 READY_POLL_S = 1.0
@@ -223,13 +227,19 @@ def config(connection: Connection | None) -> Config:
     return SHIPPED.config(connection=connection)
 
 
+def connect(engine: sqlalchemy.Engine) -> Connection:
+    """Connect; raise :class:`db.unreachable.DatabaseUnreachable` if that fails."""
+    with reached(engine, variable=URLS):
+        return engine.connect()
+
+
 @contextmanager
 def connected(url: str, *, is_autocommit: bool = True) -> Iterator[Connection]:
     """Yield a connection for reading the catalog; whatever it changes is rolled back."""
     engine = make_engine(url, CONNECTION)
     level = {"isolation_level": "AUTOCOMMIT"} if is_autocommit else {}
     try:
-        with engine.connect().execution_options(**level) as connection:
+        with connect(engine).execution_options(**level) as connection:
             yield connection
     finally:
         engine.dispose()
@@ -242,7 +252,7 @@ def _running(url: str, patience_s: float, say: Say | None) -> Iterator[Running]:
     try:
         with explained():
             engine = make_engine(url, CONNECTION)
-            with engine.connect() as connection:
+            with connect(engine) as connection:
                 execution = Running(connection, patience_s=patience_s, say=say)
                 _lock(connection, execution.say)
                 yield execution

@@ -16,9 +16,10 @@ from psycopg import sql
 
 from db.connection_options import ConnectionOptions
 from db.engine import make_engine
-from db.migrate import CONNECTION
-from db.migration.errors import MigrationError, first_line
+from db.migrate import CONNECTION, connect
+from db.migration.errors import MigrationError
 from db.tables.base import Base
+from db.unreachable import first_line
 
 #: Postgres cuts longer names.
 MOST_NAME_BYTES = 63
@@ -105,6 +106,14 @@ GRANT USAGE, SELECT ON ALL SEQUENCES IN SCHEMA {schema} TO {app};
 GRANT SELECT ON ALL SEQUENCES IN SCHEMA {schema} TO {reader};
 GRANT EXECUTE ON ALL FUNCTIONS IN SCHEMA {schema} TO {app};
 
+-- The revision is written by migrations, which the owner runs.
+DO $$
+BEGIN
+    IF to_regclass(format('%I.alembic_version', {schema_text})) IS NOT NULL THEN
+        REVOKE INSERT, UPDATE, DELETE ON {schema}.alembic_version FROM {app};
+    END IF;
+END $$;
+
 -- The same for the tables of later migrations.
 ALTER DEFAULT PRIVILEGES FOR ROLE {owner} IN SCHEMA {schema}
     GRANT SELECT, INSERT, UPDATE, DELETE ON TABLES TO {app};
@@ -164,11 +173,11 @@ def apply(url: str, roles: Roles, options: ConnectionOptions) -> None:
     Raises
     ------
     MigrationError
-        If the user in the URL may not run it, or cannot connect. Nothing is changed then.
+        If the user in the URL may not run it. Nothing is changed then.
     """
     engine = make_engine(url, CONNECTION)
     try:
-        with engine.connect() as connection:
+        with connect(engine) as connection:
             driver = connection.connection.driver_connection
             assert isinstance(driver, psycopg.Connection)
             driver.autocommit = True

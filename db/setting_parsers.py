@@ -17,6 +17,26 @@ MOST_BATCH_ITEMS = 100_000
 BACKBONE_MARK = "#sha256="
 
 
+def database_url(text: str) -> str:
+    """Address of a Postgres database."""
+    # Imported only here, because it takes most of the time to import this module.
+    from sqlalchemy import make_url
+    from sqlalchemy.exc import ArgumentError
+
+    try:
+        url = make_url(text)
+        is_postgres = url.get_backend_name() in ("postgresql", "postgres")
+        # A host with an @ is the end of a password, and would be printed in errors.
+        is_right = is_postgres and "@" not in (url.host or "")
+    except (ArgumentError, ValueError):
+        is_right = False
+    if not is_right:
+        raise ValueError(
+            "it must be postgresql://user:password@host/name, with %40 for an @ in the password"
+        )
+    return text
+
+
 def positive_float(text: str) -> float:
     """Number above 0."""
     value = float(text)

@@ -56,10 +56,10 @@ class Settings:
     # -- Services --
 
     #: Postgres 15 or newer, as a libpq URL: ``postgresql://user:password@host/name``.
-    database_url: str = _setting(DATABASE_VARIABLE)
+    database_url: str = _setting(DATABASE_VARIABLE, parse=parsers.database_url)
     #: The database as the role that owns the tables, for ``clamor migrate`` alone: a direct
     #: connection, not through PgBouncer. Without it ``DATABASE_URL`` is used.
-    migration_url: str = _setting(MIGRATION_VARIABLE, "", secret=True)
+    migration_url: str = _setting(MIGRATION_VARIABLE, "", parse=parsers.database_url, secret=True)
     #: RabbitMQ 3.10 or newer: ``amqp://user:password@host/vhost``.
     amqp_url: str = _setting("AMQP_URL")
     #: The store of recordings and their products: ``file:///folder``, or ``s3://bucket/prefix``
@@ -304,17 +304,17 @@ def migration_url(environment: Mapping[str, str] = os.environ) -> str:
     ------
     SettingsError
         If there is no database, or only one behind a pooler that cannot hold the lock of
-        migrations.
+        migrations; or if the URL cannot be parsed.
     """
     if url := environment.get(MIGRATION_VARIABLE, "").strip():
-        return url
+        return _parsed(MIGRATION_VARIABLE, url, parsers.database_url)
     if connection_options(environment).in_transaction_mode:
         raise SettingsError(
             f"{MIGRATION_VARIABLE} is not set: migrations need the URL of Postgres itself, not of a"
             " pooler in transaction mode"
         )
     if url := environment.get(DATABASE_VARIABLE, "").strip():
-        return url
+        return _parsed(DATABASE_VARIABLE, url, parsers.database_url)
     raise SettingsError(f"{DATABASE_VARIABLE} is not set; see docs/settings.md")
 
 

@@ -52,6 +52,12 @@ _OF_A_CONNECTION = (
 )
 
 
+def is_of_connection(error: BaseException) -> bool:
+    """Return whether a connection to the server failed, or was lost."""
+    sqlstate = getattr(getattr(error, "orig", error), "sqlstate", None)
+    return is_temporary(error) and (sqlstate is None or sqlstate.startswith(("08", "57P")))
+
+
 def is_temporary(error: BaseException) -> bool:
     """Return whether an error of SQLAlchemy or of the driver may pass by itself.
 

@@ -8,7 +8,9 @@ from contextlib import contextmanager
 import psycopg
 from alembic.util import CommandError
 from psycopg import errors
-from sqlalchemy.exc import ArgumentError, DBAPIError, PendingRollbackError
+from sqlalchemy.exc import DBAPIError, PendingRollbackError
+
+from db.unreachable import first_line
 
 AGAIN = "then run clamor migrate again; it continues where it stopped"
 
@@ -47,10 +49,6 @@ def explained() -> Iterator[None]:
     """Turn the errors of the server and of Alembic into a :class:`MigrationError` of one line."""
     try:
         yield
-    except ArgumentError:
-        raise MigrationError(
-            "the database URL cannot be read: it must be postgresql://user:password@host/name"
-        ) from None
     except CommandError as error:
         raise MigrationError(f"{first_line(error)}: clamor migrate --status lists them") from error
     except (DBAPIError, PendingRollbackError) as error:
@@ -69,11 +67,6 @@ def is_lock(error: BaseException) -> bool:
     """Whether a statement did not get its lock, so that it can be tried again."""
     orig = error.orig if isinstance(error, DBAPIError) else error
     return isinstance(orig, errors.LockNotAvailable | errors.DeadlockDetected)
-
-
-def first_line(error: object) -> str:
-    """Return the first line of an error, without the detail, which may contain data of rows."""
-    return str(error).strip().partition("\n")[0]
 
 
 def _causes(error: BaseException) -> Iterator[BaseException]:

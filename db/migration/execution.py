@@ -24,8 +24,8 @@ LOCK_TIMEOUTS_MS = (100, 200, 400, 800, 1_200)
 PAUSES_S = (0.5, 1.0, 2.0, 4.0, 8.0, 15.0)
 #: A brief step that takes longer would hold its lock for too long, and is undone.
 STATEMENT_TIMEOUT_MS = 30_000
-#: How long a brief step is tried.
-PATIENCE_S = 300.0
+#: How long a brief step is tried: longer than a dump of ten minutes, which locks every table.
+PATIENCE_S = 900.0
 
 Say = Callable[[str], None]
 

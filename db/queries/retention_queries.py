@@ -13,6 +13,7 @@ from sqlalchemy import and_, delete, func, insert, or_, select, text, update
 from sqlalchemy.orm import Session
 from sqlalchemy.sql.elements import ColumnElement
 
+from db.queries.namespaces import OURS
 from db.queue import claims
 from db.tables.detections import NoiseDetection
 from db.tables.documents.job_results import TableSize
@@ -222,16 +223,14 @@ def kept_keys(tx: Session, keys: Iterable[str]) -> set[str]:
 
 # --- the tables themselves, in whichever schema the search path finds them ----------------------
 
-_TABLES = text("""
+_TABLES = text(f"""
     SELECT stat.relname AS name, stat.n_live_tup AS live_rows, stat.n_dead_tup AS dead_rows,
            pg_total_relation_size(stat.relid) AS size_bytes
     FROM pg_stat_user_tables stat
     JOIN pg_class ON pg_class.oid = stat.relid
-    WHERE pg_class.relnamespace = (
-        SELECT relnamespace FROM pg_class WHERE oid = to_regclass('audio_sessions')
-    )
+    WHERE pg_class.relnamespace = {OURS}
     ORDER BY stat.relname
-""")
+""")  # noqa: S608
 
 
 def tables(tx: Session) -> dict[str, TableSize]:
@@ -244,14 +243,12 @@ def tables(tx: Session) -> dict[str, TableSize]:
     }
 
 
-_VACUUM_COUNTS = text("""
+_VACUUM_COUNTS = text(f"""
     SELECT stat.relname, stat.vacuum_count
     FROM pg_stat_user_tables stat
     JOIN pg_class ON pg_class.oid = stat.relid
-    WHERE pg_class.relkind <> 'p' AND pg_class.relnamespace = (
-        SELECT relnamespace FROM pg_class WHERE oid = to_regclass('audio_sessions')
-    )
-""")
+    WHERE pg_class.relkind <> 'p' AND pg_class.relnamespace = {OURS}
+""")  # noqa: S608
 
 
 def vacuum_counts(tx: Session) -> dict[str, int]:
@@ -262,11 +259,7 @@ def vacuum_counts(tx: Session) -> dict[str, int]:
     return dict(tx.execute(_VACUUM_COUNTS).all())
 
 
-_SCHEMA = text("""
-    SELECT nspname FROM pg_namespace
-    JOIN pg_class ON pg_class.relnamespace = pg_namespace.oid
-    WHERE pg_class.oid = to_regclass('audio_sessions')
-""")
+_SCHEMA = text(f"SELECT nspname FROM pg_namespace WHERE oid = {OURS}")  # noqa: S608
 
 
 def schema_of_tables(tx: Session) -> str:
@@ -274,7 +267,7 @@ def schema_of_tables(tx: Session) -> str:
     return str(tx.execute(_SCHEMA).scalar_one())
 
 
-_PARTITIONS = text("""
+_PARTITIONS = text(f"""
     SELECT parent.relname AS name,
            max((regexp_match(pg_get_expr(part.relpartbound, part.oid), $$TO \\('([^']+)'\\)$$))[1])
                AS until
@@ -282,11 +275,9 @@ _PARTITIONS = text("""
     JOIN pg_class parent ON parent.oid = pg_partitioned_table.partrelid
     LEFT JOIN pg_inherits ON pg_inherits.inhparent = parent.oid
     LEFT JOIN pg_class part ON part.oid = pg_inherits.inhrelid
-    WHERE pg_partitioned_table.partstrat = 'r' AND parent.relnamespace = (
-        SELECT relnamespace FROM pg_class WHERE oid = to_regclass('audio_sessions')
-    )
+    WHERE pg_partitioned_table.partstrat = 'r' AND parent.relnamespace = {OURS}
     GROUP BY parent.relname
-""")
+""")  # noqa: S608
 
 
 def partitions_until(tx: Session) -> dict[str, str | None]:

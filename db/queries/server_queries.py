@@ -8,6 +8,8 @@ from typing import Any
 from sqlalchemy import text
 from sqlalchemy.orm import Session
 
+from db.queries.namespaces import OURS
+
 
 @dataclass(frozen=True, kw_only=True)
 class Connections:
@@ -39,11 +41,8 @@ class ServerState:
 
 #: Sizes in bytes are left out: to read one waits for a lock of its table, and a scrape must not
 #: wait for a migration. Names that a client has chosen for itself do not become labels.
-_SERVER = text("""
-    WITH ours AS (
-        SELECT relnamespace AS namespace FROM pg_class WHERE oid = to_regclass('audio_sessions')
-    ),
-    session AS (
+_SERVER = text(f"""
+    WITH session AS (
         SELECT CASE
                    WHEN application_name IN (
                        'clamor', 'clamor-api', 'clamor-worker', 'clamor-scheduler', 'clamor-migrate'
@@ -59,7 +58,7 @@ _SERVER = text("""
     stats AS (
         SELECT stat.relname, n_live_tup, n_dead_tup
         FROM pg_stat_user_tables stat JOIN pg_class ON pg_class.oid = stat.relid
-        WHERE relnamespace = (SELECT namespace FROM ours)
+        WHERE relnamespace = {OURS}
     )
     SELECT
         (
@@ -69,11 +68,11 @@ _SERVER = text("""
             SELECT max(greatest(age(datfrozenxid), mxid_age(datminmxid))) / 2147483648.0
             FROM pg_database
         )::float8 AS xid_share,
-        (SELECT coalesce(jsonb_object_agg(relname, n_live_tup), '{}') FROM stats) AS live_rows,
-        (SELECT coalesce(jsonb_object_agg(relname, n_dead_tup), '{}') FROM stats) AS dead_rows,
+        (SELECT coalesce(jsonb_object_agg(relname, n_live_tup), '{{}}') FROM stats) AS live_rows,
+        (SELECT coalesce(jsonb_object_agg(relname, n_dead_tup), '{{}}') FROM stats) AS dead_rows,
         ARRAY(
             SELECT relname::text FROM pg_index JOIN pg_class ON pg_class.oid = indexrelid
-            WHERE NOT indisvalid AND relnamespace = (SELECT namespace FROM ours)
+            WHERE NOT indisvalid AND relnamespace = {OURS}
               -- CREATE INDEX CONCURRENTLY holds this lock until the index is valid.
               AND NOT EXISTS (
                   SELECT FROM pg_locks
@@ -89,7 +88,7 @@ _SERVER = text("""
                 GROUP BY application, state ORDER BY application, state
             ) AS counted
         ) AS connections
-""")
+""")  # noqa: S608
 
 
 def state(tx: Session) -> ServerState:

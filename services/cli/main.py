@@ -106,7 +106,9 @@ def _is_for_user(error: Exception) -> bool:
     # Imported only now, because they load the database library.
     from db.migration.errors import MigrationError
     from db.settings import SettingsError
+    from db.unreachable import DatabaseUnreachable
     from services.client import ApiError
     from services.http.errors import UserError
 
-    return isinstance(error, MigrationError | SettingsError | ApiError | UserError)
+    known = DatabaseUnreachable | MigrationError | SettingsError | ApiError | UserError
+    return isinstance(error, known)

@@ -21,6 +21,13 @@ NAMES = {
     "read-role": "clamor_read",
     "schema": "public",
 }
+#: The options that need another one.
+BELONGS_TO = {
+    "json": "status",
+    "lose-data": "down",
+    "apply": "grant",
+    **dict.fromkeys(NAMES, "grant"),
+}
 
 
 def add_parser(commands: options.Commands) -> None:
@@ -59,7 +66,7 @@ def add_parser(commands: options.Commands) -> None:
         "--patience",
         type=_seconds,
         metavar="SECONDS",
-        help="how long a step tries to get its lock (default: 300)",
+        help="how long a step tries to get its lock (default: 900)",
     )
     instead.add_argument(
         "--grant",
@@ -68,9 +75,7 @@ def add_parser(commands: options.Commands) -> None:
     )
     parser.add_argument("--apply", action="store_true", help="run the SQL of --grant")
     for option, default in NAMES.items():
-        parser.add_argument(
-            f"--{option}", default=default, metavar="NAME", help="for --grant (%(default)s)"
-        )
+        parser.add_argument(f"--{option}", metavar="NAME", help=f"for --grant ({default})")
     parser.set_defaults(run=run)
 
 
@@ -88,15 +93,9 @@ def run(args: argparse.Namespace) -> int:
 
 def _run(args: argparse.Namespace) -> int:
     from db import migrate
-    from db.migration.errors import MigrationError
     from db.settings import migration_url
 
-    for option, command in (("json", "status"), ("lose_data", "down"), ("apply", "grant")):
-        if getattr(args, option) and not getattr(args, command):
-            shown = option.replace("_", "-")
-            raise MigrationError(f"--{shown} belongs to --{command}: clamor migrate --{command}")
-    if args.to and (args.down or args.status or args.check or args.sql or args.grant):
-        raise MigrationError("--to stops clamor migrate, or clamor migrate --plan, at a revision")
+    _refuse_misplaced(args)
     if args.sql:
         migrate.sql()
     elif args.plan:
@@ -113,6 +112,21 @@ def _run(args: argparse.Namespace) -> int:
     else:
         print(f"at revision {migrate.upgrade(migration_url(), to=args.to, **_how(args))}")
     return 0
+
+
+def _refuse_misplaced(args: argparse.Namespace) -> None:
+    """Raise MigrationError if an option is given without the one that it belongs to."""
+    from db.migration.errors import MigrationError
+
+    for option, command in BELONGS_TO.items():
+        is_given = getattr(args, option.replace("-", "_")) not in (None, False)
+        if is_given and not getattr(args, command):
+            raise MigrationError(f"--{option} belongs to --{command}: clamor migrate --{command}")
+    reads_only = args.status or args.check or args.sql or args.grant
+    if args.to and (args.down or reads_only):
+        raise MigrationError("--to stops clamor migrate, or clamor migrate --plan, at a revision")
+    if args.patience is not None and (args.plan or reads_only):
+        raise MigrationError("--patience belongs to clamor migrate, or clamor migrate --down")
 
 
 def _down(args: argparse.Namespace) -> int:
@@ -134,9 +148,12 @@ def _grant(args: argparse.Namespace) -> None:
     from db import roles
     from db.settings import connection_options, migration_url
 
-    names = roles.Roles(
-        owner=args.owner_role, app=args.app_role, reader=args.read_role, schema=args.schema
+    given = [getattr(args, option.replace("-", "_")) for option in NAMES]
+    owner, app, reader, schema = (
+        default if name is None else name
+        for name, default in zip(given, NAMES.values(), strict=True)
     )
+    names = roles.Roles(owner=owner, app=app, reader=reader, schema=schema)
     if not args.apply:
         print(roles.statements(names, connection_options()), end="")
         return

@@ -28,7 +28,7 @@ import psutil
 import psycopg
 from psycopg import pq
 
-from services.processes.homes import CHOOSE, StandaloneError
+from services.processes.homes import CHOOSE, POSTGRES, StandaloneError
 from services.processes.startup import SHOWN_LINES, StartupWait
 
 POLL_S = 0.1
@@ -111,7 +111,7 @@ class Cluster:
 
     def __init__(self, home: Path) -> None:
         self._home = home.resolve()
-        self._data = self._home / "postgres"
+        self._data = self._home / POSTGRES
         self._log = self._home / "postgres.log"
         self._user = _system_user(self._home) if os.geteuid() == 0 else None
         self._started: subprocess.Popen[bytes] | None = None

@@ -22,6 +22,8 @@ from services.http.errors import UserError
 from services.processes import first_key
 
 SERVICE_FILE = "service.json"
+#: The folders of the data.
+POSTGRES, BLOBS = "postgres", "blobs"
 #: A command that checks for a running service holds the lock for a moment, so a starting service
 #: retries for this long.
 LOCK_WAIT_S = 1.0
@@ -63,12 +65,22 @@ def prepare(home: Path) -> Path:
     return home
 
 
+def set_aside(home: Path) -> list[str]:
+    """Rename the data of a folder, from before the first release; return their new names.
+
+    The database must have stopped. The folder can have new data then.
+    """
+    suffix = time.strftime("unreleased-%Y%m%dT%H%M%S")
+    kept = [name for name in (POSTGRES, BLOBS) if (home / name).exists()]
+    return [(home / name).rename(home / f"{name}.{suffix}").name for name in kept]
+
+
 def environment(home: Path, database_url: str) -> dict[str, str]:
     """Return the settings of the service in a folder, as environment variables."""
     return {
         "DATABASE_URL": database_url,
         "AMQP_URL": "memory://",
-        "BLOB_URL": (home.absolute() / "blobs").as_uri(),
+        "BLOB_URL": (home.absolute() / BLOBS).as_uri(),
         "CLAMOR_KEY_PEPPER": first_key.pepper(home),
     }
 

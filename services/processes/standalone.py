@@ -110,13 +110,10 @@ def _migrated(home: Path, stack: ExitStack) -> embedded.Server:
             migrate.upgrade(database.url)
         except migrate.UnreleasedSchema:
             started.close()
-            suffix = time.strftime("unreleased-%Y%m%dT%H%M%S")
-            for name in ("postgres", "blobs"):
-                if (home / name).exists():
-                    (home / name).rename(home / f"{name}.{suffix}")
+            kept = " and ".join(homes.set_aside(home))
             print(
-                f"The data in {home} are from before the first release. They are kept as"
-                f" postgres.{suffix} and blobs.{suffix}; starting with new ones",
+                f"The data in {home} are from before the first release. They are kept as {kept};"
+                " starting with new ones",
                 file=sys.stderr,
             )
             return _migrated(home, stack)

@@ -1,15 +1,18 @@
 """Measure how long readers and writers wait while each step of a migration runs.
 
     .venv/bin/python -m tests.benchmarks.migrations [--sessions 1000000]
+        [--transaction SECONDS [--of TABLE]]
 
 A writer changes and adds sessions, and a reader reads them by primary key, each as fast as it can.
-The goal is that no writer waits for more than 250 ms.
+The goal is that no writer waits for more than 250 ms. With ``--transaction`` a repeatable-read
+transaction that has read a table, as a dump has, is open when the first step starts.
 """
 
 from __future__ import annotations
 
 import argparse
 import random
+import sys
 import tempfile
 import threading
 import time
@@ -27,6 +30,9 @@ from tests.support import servers
 GOAL_S = 0.25
 #: Time that the loops run before the first step, for comparison.
 QUIET_S = 5.0
+#: The pause between statements beside an open transaction: the server keeps every version of a row
+#: that it may still read.
+PAUSE_S = 0.01
 #: Rows that one statement adds before the measurement.
 PAGE = 100_000
 #: The parts of the steps, in the order in which a release would use them.
@@ -62,10 +68,14 @@ READ = "SELECT state, file_name FROM audio_sessions WHERE id = %s"
 class Loop:
     """Runs statements one after the other in a thread, and keeps the longest time of one."""
 
-    def __init__(self, url: str, statements: Iterator[tuple[str, tuple[object, ...]]]) -> None:
-        self._statements = statements
+    def __init__(
+        self, url: str, statements: Iterator[tuple[str, tuple[object, ...]]], *, pause_s: float
+    ) -> None:
+        self._statements, self._pause_s = statements, pause_s
         self._ended = threading.Event()
-        self._longest_s, self._began_at = 0.0, time.monotonic()
+        self._longest_s = 0.0
+        #: When the statement under way began; None between two statements.
+        self._began_at: float | None = None
         self._lock = threading.Lock()
         self.n = 0
         self._thread = threading.Thread(target=self._run, args=(url,))
@@ -80,8 +90,10 @@ class Loop:
                     self._began_at = time.monotonic()
                 connection.execute(statement, values)
                 with self._lock:
-                    self._longest_s = max(self._longest_s, time.monotonic() - self._began_at)
+                    self._longest_s = self._with_statement_s()
+                    self._began_at = None
                     self.n += 1
+                time.sleep(self._pause_s)
 
     def restart(self) -> None:
         """Forget the longest time."""
@@ -91,7 +103,12 @@ class Loop:
     def longest_s(self) -> float:
         """Return the longest time since the restart, with that of the statement under way."""
         with self._lock:
-            return max(self._longest_s, time.monotonic() - self._began_at)
+            return self._with_statement_s()
+
+    def _with_statement_s(self) -> float:
+        if self._began_at is None:
+            return self._longest_s
+        return max(self._longest_s, time.monotonic() - self._began_at)
 
     def stop(self) -> None:
         """End the thread after its statement."""
@@ -117,7 +134,12 @@ def main() -> None:
     """Print the longest waits for each step."""
     parser = argparse.ArgumentParser(description=__doc__, prog="migrations")
     parser.add_argument("--sessions", type=int, default=1_000_000)
-    n_sessions = parser.parse_args().sessions
+    parser.add_argument("--transaction", type=float, metavar="SECONDS", help="keep one open")
+    parser.add_argument(
+        "--of", default="audio_sessions", metavar="TABLE", help="what it has read (%(default)s)"
+    )
+    args = parser.parse_args()
+    n_sessions = args.sessions
     with (
         servers.postgres() as server_url,
         servers.database(server_url) as url,
@@ -128,21 +150,44 @@ def main() -> None:
         print(f"{n_sessions:,} sessions; times in seconds\n")
         print("| step | time | longest wait of a writer | of a reader |")
         print("|---|---|---|---|")
-        with loops(url, ids) as (writer, reader):
+        pause_s = PAUSE_S if args.transaction else 0.0
+        with loops(url, ids, pause_s=pause_s) as (writer, reader), ExitStack() as stack:
             time.sleep(QUIET_S)
             worst_s = 0.0
             report("none", QUIET_S, writer, reader)
+            if args.transaction:
+                stack.enter_context(open_transaction(url, args.of, for_s=args.transaction))
             for script in chain.revisions:
                 writer.restart()
                 reader.restart()
                 began_at = time.monotonic()
-                migrate.upgrade(url, to=script.revision, chain=chain)
+                migrate.upgrade(url, to=script.revision, chain=chain, say=say)
                 took_s = time.monotonic() - began_at
                 worst_s = max(worst_s, writer.longest_s())
                 report(script.doc, took_s, writer, reader)
             print(f"\n{writer.n:,} writes, {reader.n:,} reads")
     verdict = "within" if worst_s <= GOAL_S else "above"
     print(f"longest wait of a writer: {worst_s:.3f} s, {verdict} the goal of {GOAL_S} s")
+
+
+def say(line: str) -> None:
+    """Print a line of the migration apart from the table."""
+    print(line, file=sys.stderr, flush=True)
+
+
+@contextmanager
+def open_transaction(url: str, table: str, *, for_s: float) -> Iterator[None]:
+    """Keep a repeatable-read transaction open that has read a table, at most for some seconds."""
+    with psycopg.connect(url, application_name="open transaction") as connection:
+        connection.isolation_level = psycopg.IsolationLevel.REPEATABLE_READ
+        connection.execute(f"SELECT FROM {table} LIMIT 1")
+        timer = threading.Timer(for_s, connection.rollback)
+        timer.start()
+        try:
+            yield
+        finally:
+            timer.cancel()
+            timer.join()
 
 
 def report(name: str, took_s: float, writer: Loop, reader: Loop) -> None:
@@ -185,12 +230,12 @@ def write_chain(folder: Path) -> RevisionChain:
 
 
 @contextmanager
-def loops(url: str, ids: list[object]) -> Iterator[tuple[Loop, Loop]]:
+def loops(url: str, ids: list[object], *, pause_s: float) -> Iterator[tuple[Loop, Loop]]:
     """Run a writer and a reader."""
     with ExitStack() as stack:
-        writer = Loop(url, writes(ids))
+        writer = Loop(url, writes(ids), pause_s=pause_s)
         stack.callback(writer.stop)
-        reader = Loop(url, reads(ids))
+        reader = Loop(url, reads(ids), pause_s=pause_s)
         stack.callback(reader.stop)
         yield writer, reader
 

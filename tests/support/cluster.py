@@ -38,16 +38,26 @@ def eventually(look: Callable[[], T | None], *, timeout_s: float = 60.0, what: s
 
 
 class Process:
-    """One running ``clamor`` command and its children; ``under`` is a prefix of the command."""
+    """One running ``clamor`` command and its children; ``under`` is a prefix of the command.
+
+    ``code`` is the folder of the code that runs, by default this one.
+    """
 
     def __init__(
-        self, arguments: list[str], *, env: dict[str, str], log: Path, under: Sequence[str] = ()
+        self,
+        arguments: list[str],
+        *,
+        env: dict[str, str],
+        log: Path,
+        under: Sequence[str] = (),
+        code: Path | None = None,
     ) -> None:
         self.log = log
         with log.open("ab") as file:
             self.popen = subprocess.Popen(
                 [*under, sys.executable, "-m", "services.cli", *arguments],
                 env={**os.environ, **env},
+                cwd=code,
                 stdin=subprocess.DEVNULL,
                 stdout=file,
                 stderr=file,
@@ -89,10 +99,14 @@ def _peak_bytes(process: psutil.Process) -> int:
 
 
 class Cluster:
-    """An API and workers over real servers."""
+    """An API and workers over real servers.
 
-    def __init__(self, settings: Settings, folder: Path) -> None:
+    ``code`` is the folder of the code that runs, by default this one.
+    """
+
+    def __init__(self, settings: Settings, folder: Path, *, code: Path | None = None) -> None:
         self._folder = folder
+        self._code = code
         self._running: list[Process] = []
         self.env = {
             "DATABASE_URL": settings.database_url,
@@ -108,6 +122,9 @@ class Cluster:
             "CLAMOR_RATE_LIMIT": str(settings.rate_limit_per_s),
             "CLAMOR_BACKBONE_URL": settings.backbone_url,
         }
+        if code is not None:
+            # Before the folder of the installed package.
+            self.env["PYTHONPATH"] = str(code)
 
     def __enter__(self) -> Self:
         return self
@@ -120,9 +137,23 @@ class Cluster:
     def start(self, *arguments: str, under: Sequence[str] = ()) -> Process:
         """Start one ``clamor`` command; ``under`` is a prefix of the command."""
         log = self._folder / f"{len(self._running)}-{arguments[0]}.log"
-        process = Process(list(arguments), env=self.env, log=log, under=under)
+        process = Process(list(arguments), env=self.env, log=log, under=under, code=self._code)
         self._running.append(process)
         return process
+
+    def run(self, *arguments: str) -> str:
+        """Run one ``clamor`` command to its end; return its standard output."""
+        ended = subprocess.run(
+            [sys.executable, "-m", "services.cli", *arguments],
+            env={**os.environ, **self.env},
+            cwd=self._code,
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=START_S,
+        )
+        assert ended.returncode == 0, ended.stderr
+        return ended.stdout
 
     def worker(self, *, processes: int = 1, under: Sequence[str] = ()) -> Process:
         """Start a worker, and wait until all of its processes are ready."""

@@ -34,6 +34,7 @@ FILES = (
     "webhooks",
     "exports",
     "maintenance",
+    "revision",
 )
 
 

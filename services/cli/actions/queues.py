@@ -29,6 +29,7 @@ from actors.messaging.queues import Depth
 from db.queries.queue_queries import Backlog
 from db.settings import Settings
 from db.temporary_errors import is_temporary
+from db.unreachable import DatabaseUnreachable
 from services.cli.actions import targets
 from services.http.errors import UserError
 from services.processes.homes import Service
@@ -150,8 +151,8 @@ def _backlogs(settings: Settings) -> dict[str, Backlog]:
     try:
         with targets.store(settings) as store, store.transaction() as tx:
             return kinds.backlogs(tx)
-    except SQLAlchemyError as error:
-        if not is_temporary(error):
+    except (DatabaseUnreachable, SQLAlchemyError) as error:
+        if isinstance(error, SQLAlchemyError) and not is_temporary(error):
             raise
         print(
             "clamor: the database does not answer: 'held' and 'oldest' are unknown", file=sys.stderr

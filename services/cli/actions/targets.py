@@ -12,6 +12,7 @@ from rich.console import Console
 
 from db.settings import Settings, home_folder
 from db.store import Store
+from db.unreachable import reached
 from services.client import Client
 from services.processes import homes
 
@@ -47,11 +48,18 @@ def settings(args: argparse.Namespace) -> Settings:
 
 @contextmanager
 def store(settings: Settings) -> Iterator[Store]:
-    """Yield the store of an installation, with one connection; close it at the end."""
+    """Yield the store of an installation, with one connection; close it at the end.
+
+    Raises
+    ------
+    DatabaseUnreachable
+        If the connection to the database fails.
+    """
     opened = Store(
         settings.database_url, pool_size=1, options=settings.connection_options("clamor")
     )
     try:
-        yield opened
+        with reached(opened.engine):
+            yield opened
     finally:
         opened.close()

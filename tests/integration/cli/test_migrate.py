@@ -84,7 +84,7 @@ def test_the_url_of_migrations_comes_first(
 
 
 def test_errors_name_the_remedy(clamor_migrate: Migrate, shipped: str, role_url: str) -> None:
-    assert clamor_migrate(NOWHERE, code=1) == sentence("no server")
+    assert clamor_migrate(NOWHERE, code=2) == sentence("no server")
     assert clamor_migrate("topsecret", code=1) == sentence("no URL")
     last = ", ".join(script.revision for script in SHIPPED.revisions[-3:])
     assert clamor_migrate(shipped, "--to", "x", code=1) == sentence("no revision", last=last)

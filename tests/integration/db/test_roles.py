@@ -208,6 +208,27 @@ def test_the_application_changes_no_definition(roles: WithRoles, statement: str)
         connection.execute(statement.encode())
 
 
+REVISION_CHANGES = [
+    "UPDATE alembic_version SET version_num = 'x'",
+    "INSERT INTO alembic_version VALUES ('x')",
+    "DELETE FROM alembic_version",
+]
+
+
+@pytest.mark.parametrize("statement", REVISION_CHANGES)
+@pytest.mark.parametrize("is_granted_again", [False, True])
+def test_the_application_reads_the_revision_and_does_not_change_it(
+    roles: WithRoles, statement: str, is_granted_again: bool
+) -> None:
+    if is_granted_again:
+        roles.grant()
+    with psycopg.connect(roles.app_url, autocommit=True) as connection:
+        found = connection.execute("SELECT version_num FROM alembic_version").fetchall()
+        assert found == [(migrate.head(),)]
+        with pytest.raises(errors.InsufficientPrivilege):
+            connection.execute(statement.encode())
+
+
 @pytest.mark.parametrize(
     "statement",
     ["INSERT INTO turns SELECT * FROM turns", "UPDATE users SET name = name", "DELETE FROM users"],

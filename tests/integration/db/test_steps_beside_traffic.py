@@ -111,7 +111,42 @@ def test_long_steps_wait_for_a_dump_of_another_table(url: str) -> None:
     assert not any("next try" in line for line in migration.lines)
 
 
-def test_a_validation_waits_for_vacuum(url: str) -> None:
+#: A step of each kind, and what it waits for: a transaction that has read ``items``, one that has
+#: read ``owners`` and is older than the step, VACUUM of ``items``.
+STEPS = {
+    "steps.add_column('items', 'extra text')": {"items", "VACUUM"},
+    "steps.add_check('ck_extra', 'items', 'id > 0')": {"items", "VACUUM"},
+    "steps.create_index('ix_extra', 'items', 'name')": {"items", "owners", "VACUUM"},
+    "steps.drop_index('ix_items_spare')": {"items", "VACUUM"},
+    "steps.backfill('items', \"spare = ''\", 'spare IS NULL')": set(),
+}
+
+
+@pytest.mark.parametrize("other", ["items", "owners", "VACUUM"])
+@pytest.mark.parametrize("step", STEPS)
+def test_a_step_waits_for_the_end_of_what_holds_it_back(
+    url: str, tmp_path: Path, step: str, other: str
+) -> None:
+    chain = planted.chain_with(tmp_path, step)
+    beside = vacuum(url) if other == "VACUUM" else open_transaction(url, f"TABLE {other}")
+    with beside:
+        migration = Migration(url, "p2", chain=chain)
+        if other in STEPS[step]:
+            migration.says("waits for")
+            assert not migration.future.done()
+        else:
+            assert migration.future.result(60) == "p2"
+    assert migration.future.result(60) == "p2"
+    assert migrate.status(url, chain=chain).invalid_indexes == []
+    beside_other = planted.snapshot(url)
+    planted.empty(url)
+    migrate.upgrade(url, chain=chain)
+    assert beside_other == planted.snapshot(url)
+
+
+@contextmanager
+def vacuum(url: str) -> Iterator[None]:
+    """Run a VACUUM that takes seconds; wait for its end at the end of the block."""
     with (
         psycopg.connect(url, autocommit=True) as other,
         psycopg.connect(url, autocommit=True) as vacuuming,
@@ -121,13 +156,11 @@ def test_a_validation_waits_for_vacuum(url: str) -> None:
         vacuuming.execute("SET vacuum_cost_delay = 100")
         vacuuming.execute("SET vacuum_cost_limit = 1")
         other.execute("DELETE FROM items WHERE id % 20 = 0")
-        vacuum = pool.submit(vacuuming.execute, "VACUUM items")
+        running = pool.submit(vacuuming.execute, "VACUUM items")
         under_way = "SELECT 1 FROM pg_stat_progress_vacuum WHERE datname = current_database()"
         eventually(lambda: other.execute(under_way).fetchone() is not None, what="a vacuum")
-        migration = Migration(url, "p2")
-        migration.says("items", "waits for")
-        assert migration.future.result(120) == "p2"
-        vacuum.result(60)
+        yield
+        running.result(120)
 
 
 def test_patience_ends_with_nothing_half_done(url: str) -> None:

@@ -65,6 +65,30 @@ def test_the_url_of_migrations_needs_no_other_setting() -> None:
     assert "secret" not in repr(from_environment(GIVEN | {"CLAMOR_MIGRATION_URL": owner}))
 
 
+@pytest.mark.parametrize(
+    "text",
+    [
+        "hidden",
+        "hidden@db/x",
+        "mysql://u:hidden@db/x",
+        "postgresql://u:hidden@db:port/x",
+        "postgresql://u:a@hidden@db/x",
+    ],
+)
+@pytest.mark.parametrize("variable", ["DATABASE_URL", "CLAMOR_MIGRATION_URL"])
+def test_a_url_of_no_database_is_refused_and_not_repeated(variable: str, text: str) -> None:
+    for read in (from_environment, migration_url):
+        with pytest.raises(SettingsError, match=rf"^{variable} cannot be read: ") as caught:
+            read(GIVEN | {variable: text})
+        assert "hidden" not in str(caught.value)
+
+
+@pytest.mark.parametrize("password", ["", ":a%40b", ":a#b", ":a/b?c:d"])
+def test_a_url_of_a_database_may_have_any_other_password(password: str) -> None:
+    url = f"postgresql://u{password}@db:6432/x?sslmode=require"
+    assert from_environment(GIVEN | {"DATABASE_URL": url}).database_url == url
+
+
 @pytest.mark.parametrize("text", ["session", "Transaction", "secret", "on"])
 def test_another_pooler_is_refused(text: str) -> None:
     with pytest.raises(SettingsError, match=r"must be none or transaction$") as caught:

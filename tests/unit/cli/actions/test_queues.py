@@ -93,7 +93,7 @@ def test_the_fates_are_told_in_words() -> None:
 
 
 def test_the_password_of_the_management_api_is_not_shown() -> None:
-    given = {"DATABASE_URL": "x", "AMQP_URL": "memory://", "BLOB_URL": "file:///x"}
+    given = {"DATABASE_URL": "postgresql://x", "AMQP_URL": "memory://", "BLOB_URL": "file:///x"}
     settings = from_environment(given | {"CLAMOR_RABBITMQ_API_URL": "http://u:hidden@r:15672"})
     assert settings.rabbitmq_api_url.startswith("http://u:hidden")
     assert "hidden" not in repr(settings)
