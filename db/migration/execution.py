@@ -17,9 +17,11 @@ from db.migration import backfill, errors, watch
 from db.migration.definitions import Definitions
 
 #: Lock timeouts of the tries of a brief step. Queries queue behind a statement that waits for its
-#: lock, for as long as this. The last is longer than ``deadlock_timeout`` (1 s), after which the
-#: server cancels an autovacuum that holds the lock.
-LOCK_TIMEOUTS_MS = (100, 200, 400, 800, 1_200)
+#: lock, for as long as this.
+LOCK_TIMEOUTS_MS = (100, 150, 200)
+#: The lock timeout if an autovacuum holds the lock: the server cancels it for a statement that has
+#: waited for ``deadlock_timeout`` (1 s).
+AUTOVACUUM_LOCK_TIMEOUT_MS = 1_200
 #: Pauses between the tries, in which the queries that queued finish.
 PAUSES_S = (0.5, 1.0, 2.0, 4.0, 8.0, 15.0)
 #: A brief step that takes longer would hold its lock for too long, and is undone.
@@ -130,8 +132,8 @@ class Running:
             If it did not get them in time. The action is rolled back.
         """
         gives_up_at = time.monotonic() + self.patience_s
+        lock_ms, may_end_vacuum = LOCK_TIMEOUTS_MS[0], True
         for n_tries in itertools.count():
-            lock_ms = LOCK_TIMEOUTS_MS[min(n_tries, len(LOCK_TIMEOUTS_MS) - 1)]
             pause_s = PAUSES_S[min(n_tries, len(PAUSES_S) - 1)]
             with (
                 self.timeouts(lock_ms, self._timeouts[1]),
@@ -151,6 +153,10 @@ class Running:
                 )
             self.say(f"{what}: waits for {holder}; next try in {pause_s:.1f} s")
             time.sleep(pause_s)
+            lock_ms = LOCK_TIMEOUTS_MS[min(n_tries + 1, len(LOCK_TIMEOUTS_MS) - 1)]
+            if watching.behind_vacuum and may_end_vacuum:
+                # Only once: a VACUUM by hand, or one against wraparound, is not cancelled.
+                lock_ms, may_end_vacuum = AUTOVACUUM_LOCK_TIMEOUT_MS, False
 
     @contextmanager
     def timeouts(self, lock_ms: int, statement_ms: int) -> Iterator[None]:

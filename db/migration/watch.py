@@ -23,6 +23,16 @@ BLOCKERS = text(
     FROM pg_stat_activity WHERE pid = ANY(pg_blocking_pids(:pid)) ORDER BY xact_start
     """
 )
+#: These views show the processes of all roles; ``pg_stat_activity`` does not say what others are.
+BEHIND_VACUUM = text(
+    """
+    SELECT EXISTS (
+        SELECT pid FROM pg_stat_progress_vacuum WHERE pid = ANY(pg_blocking_pids(:pid))
+        UNION ALL
+        SELECT pid FROM pg_stat_progress_analyze WHERE pid = ANY(pg_blocking_pids(:pid))
+    )
+    """
+)
 INDEX_PROGRESS = text(
     """
     SELECT phase, blocks_done, blocks_total, tuples_done, tuples_total
@@ -36,6 +46,8 @@ class Watch:
 
     def __init__(self) -> None:
         self.blockers = ""
+        #: Whether a vacuum, or an analyze, is among them.
+        self.behind_vacuum = False
 
 
 @contextmanager
@@ -73,6 +85,7 @@ def _look(
     try:
         with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
             watch.blockers = _blockers(connection, pid)
+            watch.behind_vacuum = connection.execute(BEHIND_VACUUM, {"pid": pid}).scalar_one()
             while say is not None and not ended.wait(LINE_S):
                 watch.blockers = _blockers(connection, pid)
                 say(f"{what}: {_progress(connection, pid, watch)}, {_age(began_at)}")

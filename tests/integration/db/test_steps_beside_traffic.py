@@ -12,6 +12,7 @@ from typing import Any
 
 import psycopg
 import pytest
+from sqlalchemy.engine import make_url
 
 from db import migrate
 from db.migration.chain import RevisionChain
@@ -245,13 +246,17 @@ def test_a_brief_step_ends_an_autovacuum(tmp_path: Path) -> None:
     ):
         connection.execute("ALTER SYSTEM SET autovacuum_naptime = 1")
         connection.execute("SELECT pg_reload_conf()")
-        migrate.upgrade(server.url, to="p1", chain=chain)
+        # The owner of the tables sees in no view of activity what an autovacuum is.
+        connection.execute("CREATE ROLE plain LOGIN")
+        connection.execute("ALTER SCHEMA public OWNER TO plain")
+        url = make_url(server.url).set(username="plain").render_as_string(hide_password=False)
+        migrate.upgrade(url, to="p1", chain=chain)
         connection.execute(
             "INSERT INTO items SELECT i, 1, 'item' FROM generate_series(4001, 90000) i"
         )
         connection.execute(f"ALTER TABLE items SET ({slow})")
         connection.execute("DELETE FROM items WHERE id % 2 = 0")
         eventually(lambda: connection.execute(workers).fetchone(), what="an autovacuum")
-        migration = Migration(server.url, "p2", chain=chain)
+        migration = Migration(url, "p2", chain=chain)
         assert migration.future.result(120) == "p2"
-    assert any("autovacuum" in line for line in migration.lines)
+    assert any("next try" in line for line in migration.lines)
