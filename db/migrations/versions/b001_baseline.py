@@ -34,6 +34,7 @@ FILES = (
     "webhooks",
     "exports",
     "maintenance",
+    "partitions",
 )
 
 
@@ -60,5 +61,10 @@ def downgrade() -> None:
             job_runs, kept_clips, installation, orphan_blobs
         """
     )
-    op.execute("DROP FUNCTION queue_webhook_deliveries()")
-    op.execute("DROP FUNCTION uuid_v7()")
+    for name in (
+        "create_partitions()",
+        "drop_partition(text, interval)",
+        "queue_webhook_deliveries()",
+        "uuid_v7()",
+    ):
+        op.execute(f"DROP FUNCTION {name}")
