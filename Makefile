@@ -11,7 +11,7 @@ BIN := .venv/bin
 quoted = '$(subst ','\'',$(1))'
 
 .DEFAULT_GOAL := help
-.PHONY: help setup ready programs demo test test-unit chaos check references docs docs-serve lock bench bench-clip bench-accuracy base-types bench-fairness bench-exports bench-api bench-year bench-migrations model clean
+.PHONY: help setup ready programs demo test test-unit chaos check references docs docs-serve lock bench bench-clip bench-accuracy base-types bench-fairness bench-exports bench-api bench-year bench-migrations bench-retention model clean
 
 help: ## List these commands
 	@echo "Clamor commands:"
@@ -127,6 +127,9 @@ bench-year: ready ## Measure queries and jobs with a year of data: make bench-ye
 
 bench-migrations: ready ## Measure how long readers and writers wait for steps: [ARGS="--sessions 100000"]
 	@$(BIN)/python -m tests.benchmarks.migrations $(ARGS)
+
+bench-retention: ready ## Measure the removal of a month, by DELETE and as a partition: [ARGS="--rows 100000"]
+	@$(BIN)/python -m tests.benchmarks.retention $(ARGS)
 
 model: ready ## Cross-validate and train the shipped model: make model [DATA=folder] [MODELS=folder]
 	@$(BIN)/python -m actors.training.shipped_model.build --data $(call quoted,$(value DATA)) \

@@ -66,26 +66,32 @@ def _expected(connection: Connection) -> Objects:
     """Create the schema of the code as temporary objects, read it, and roll it back."""
     nested = connection.begin_nested()
     try:
-        # New tables go to the first schema of the path.
-        connection.execute(
-            text(
-                "SELECT set_config("
-                "'search_path', 'pg_temp, ' || quote_ident(current_schema()), true)"
-            )
-        )
+        schema = connection.execute(text("SELECT quote_ident(current_schema())")).scalar_one()
+        # The one that functions keep, and then one whose first schema gets the new tables.
+        _set_path(connection, f"{schema}, pg_temp")
+        for function in FUNCTIONS:
+            connection.execute(_plain(_function_sql(function)))
+        _set_path(connection, f"pg_temp, {schema}")
         Base.metadata.create_all(connection, checkfirst=False)
-        for statement in (*map(_function_sql, FUNCTIONS), *map(_trigger_sql, TRIGGERS)):
-            connection.execute(_plain(statement))
+        for trigger in TRIGGERS:
+            connection.execute(_plain(_trigger_sql(trigger)))
         return _read(connection, "pg_my_temp_schema()")
     finally:
         nested.rollback()
 
 
+def _set_path(connection: Connection, schemas: str) -> None:
+    connection.execute(
+        text("SELECT set_config('search_path', :schemas, true)"), {"schemas": schemas}
+    )
+
+
 def _function_sql(function: Function) -> str:
-    name = f"pg_temp.{function.name}()"
+    name = f"pg_temp.{function.name}({function.arguments})"
     return (
         f"CREATE FUNCTION {name} RETURNS {function.returns} LANGUAGE {function.language}"
-        f" AS $${function.body}$$; COMMENT ON FUNCTION {name} IS {_quoted(function.comment)}"
+        f" {function.options} AS $${function.body}$$;"
+        f" COMMENT ON FUNCTION {name} IS {_quoted(function.comment)}"
     )
 
 
@@ -117,16 +123,19 @@ def _read(connection: Connection, schema: str) -> Objects:
     return objects
 
 
-# How often a table is vacuumed is for its administrator to set (docs/dba.md).
+# How often a table is vacuumed is for its administrator to set (docs/dba.md). Partitions are left
+# out: which there are depends on the time, and they have what their table has.
 _TABLES = """
     SELECT 'table' AS kind, relname AS name,
+           pg_get_partkeydef(oid) AS "partition key",
            (
                SELECT string_agg(option, ', ' ORDER BY option) FROM unnest(reloptions) AS option
                WHERE NOT starts_with(option, 'autovacuum_')
            ) AS storage,
            obj_description(oid, 'pg_class') AS comment
     FROM pg_class
-    WHERE relnamespace = {schema} AND relkind IN ('r', 'p') AND relname <> 'alembic_version'
+    WHERE relnamespace = {schema} AND relkind IN ('r', 'p') AND NOT relispartition
+      AND relname <> 'alembic_version'
 """
 
 _COLUMNS = """
@@ -142,7 +151,8 @@ _COLUMNS = """
     JOIN pg_attribute ON attrelid = pg_class.oid AND attnum > 0 AND NOT attisdropped
     LEFT JOIN pg_attrdef ON adrelid = attrelid AND adnum = attnum
     LEFT JOIN pg_collation ON pg_collation.oid = attcollation AND collname <> 'default'
-    WHERE relnamespace = {schema} AND relkind IN ('r', 'p') AND relname <> 'alembic_version'
+    WHERE relnamespace = {schema} AND relkind IN ('r', 'p') AND NOT relispartition
+      AND relname <> 'alembic_version'
 """
 
 # Postgres 18 also lists NOT NULL here, which is compared with the columns.
@@ -159,7 +169,7 @@ _CONSTRAINTS = """
     FROM pg_constraint
     JOIN pg_class ON pg_class.oid = conrelid
     WHERE relnamespace = {schema} AND contype IN ('c', 'f', 'p', 'u', 'x')
-      AND relname <> 'alembic_version'
+      AND NOT relispartition AND relname <> 'alembic_version'
 """
 
 _INDEXES = """
@@ -168,7 +178,8 @@ _INDEXES = """
            CASE WHEN indisvalid THEN 'valid' ELSE 'invalid' END AS state
     FROM pg_index
     JOIN pg_class AS indexed ON indexed.oid = indexrelid
-    WHERE indexed.relnamespace = {schema}
+    JOIN pg_class AS tables ON tables.oid = indrelid
+    WHERE indexed.relnamespace = {schema} AND NOT tables.relispartition
       AND NOT EXISTS (SELECT FROM pg_constraint WHERE conindid = indexrelid AND contype <> 'f')
 """
 
@@ -179,7 +190,7 @@ _TRIGGERS = """
            obj_description(pg_trigger.oid, 'pg_trigger') AS comment
     FROM pg_trigger
     JOIN pg_class ON pg_class.oid = tgrelid
-    WHERE relnamespace = {schema} AND NOT tgisinternal
+    WHERE relnamespace = {schema} AND NOT tgisinternal AND NOT relispartition
 """
 
 _FUNCTIONS = """
@@ -188,6 +199,11 @@ _FUNCTIONS = """
            pg_get_function_result(pg_proc.oid) AS result,
            lanname AS language,
            provolatile::text AS volatility,
+           CASE WHEN prosecdef THEN 'definer' ELSE 'invoker' END AS security,
+           (
+               SELECT string_agg(setting, ', ' ORDER BY setting COLLATE "C")
+               FROM unnest(proconfig) AS setting
+           ) AS configuration,
            prosrc AS body,
            obj_description(pg_proc.oid, 'pg_proc') AS comment
     FROM pg_proc

@@ -74,6 +74,8 @@ def upgrade(
 ) -> str:
     """Upgrade a database to a revision (default: the newest), and return that revision.
 
+    Also creates the partitions of the coming months.
+
     Raises
     ------
     MigrationError
@@ -83,6 +85,7 @@ def upgrade(
         for script in _after(chain, execution.connection, to):
             execution.say(f"{script.revision}: {script.doc}")
             _run(execution, chain, f"revision {script.revision}", up_to=script.revision)
+        _create_partitions(execution)
         for index in invalid_indexes(execution.connection):
             execution.say(remedy(index))
         return to or chain.head
@@ -322,6 +325,22 @@ def _run(execution: Running, chain: RevisionChain, what: str, **target: str) -> 
             raise
 
     execution.patiently(what, run)
+
+
+def _create_partitions(execution: Running) -> None:
+    """Create the partitions of the coming months, which an unused installation may lack."""
+    connection = execution.connection
+    exists = connection.scalar(sqlalchemy.text("SELECT to_regproc('create_partitions')"))
+    connection.rollback()
+    if exists is None:
+        return
+
+    def run() -> None:
+        with connection.begin():
+            for name in connection.scalars(sqlalchemy.text("SELECT create_partitions()")):
+                execution.say(f"partition {name} is created")
+
+    execution.patiently("partitions of the coming months", run)
 
 
 def _written(

@@ -19,6 +19,7 @@ from db.engine import make_engine
 from db.migrate import CONNECTION, connect
 from db.migration.errors import MigrationError
 from db.tables.base import Base
+from db.tables.routines import FUNCTIONS
 from db.unreachable import first_line
 
 #: Postgres cuts longer names.
@@ -70,7 +71,8 @@ GRANT USAGE, CREATE ON SCHEMA {schema} TO {owner};
 GRANT USAGE ON SCHEMA {schema} TO {app}, {reader};
 """
 _OWN: LiteralString = """
--- The owner takes over the tables of an earlier installation, and the functions of their triggers.
+-- The owner takes over the tables and functions of an earlier installation. What runs as the owner
+-- is for the application alone.
 DO $$
 DECLARE statement text;
 BEGIN
@@ -82,16 +84,20 @@ BEGIN
                   SELECT inhrelid FROM pg_inherits JOIN pg_class parent ON parent.oid = inhparent
                   WHERE parent.relname = ANY (ARRAY[{tables}])
                     AND parent.relnamespace = quote_ident({schema_text})::regnamespace))
+        ),
+        functions AS (
+            SELECT oid::regprocedure AS signature, proowner, prosecdef FROM pg_proc
+            WHERE pronamespace = quote_ident({schema_text})::regnamespace
+              AND proname = ANY (ARRAY[{functions}])
         )
         SELECT format('ALTER TABLE %s OWNER TO %I', oid::regclass, {owner_text})
         FROM ours WHERE relowner <> quote_ident({owner_text})::regrole
         UNION ALL
-        SELECT DISTINCT
-            format('ALTER FUNCTION %s OWNER TO %I', pg_proc.oid::regprocedure, {owner_text})
-        FROM pg_trigger
-        JOIN ours ON ours.oid = tgrelid
-        JOIN pg_proc ON pg_proc.oid = tgfoid
-        WHERE NOT tgisinternal AND proowner <> quote_ident({owner_text})::regrole
+        SELECT format('ALTER FUNCTION %s OWNER TO %I', signature, {owner_text})
+        FROM functions WHERE proowner <> quote_ident({owner_text})::regrole
+        UNION ALL
+        SELECT format('REVOKE EXECUTE ON FUNCTION %s FROM PUBLIC', signature)
+        FROM functions WHERE prosecdef
     LOOP
         EXECUTE statement;
     END LOOP;
@@ -151,6 +157,7 @@ def statements(roles: Roles, options: ConnectionOptions) -> str:
     tables = sorted({*Base.metadata.tables, "alembic_version"})
     parts: dict[str, sql.Composable] = {
         "tables": sql.SQL(", ").join(map(sql.Literal, tables)),
+        "functions": sql.SQL(", ").join(sql.Literal(each.name) for each in FUNCTIONS),
         **{name: sql.Identifier(value) for name, value in vars(roles).items()},
         **{f"{name}_text": sql.Literal(value) for name, value in vars(roles).items()},
     }

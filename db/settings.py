@@ -192,8 +192,8 @@ class Settings:
     keep_orphans_days: float = _setting(
         "CLAMOR_KEEP_ORPHANS_DAYS", 7.0, parse=parsers.positive_float
     )
-    #: For how many days the request log is kept. Usage by key is computed from it
-    #: (docs/limits.md#records).
+    #: For how many days the request log is kept, and then to the end of its month. Usage by key is
+    #: computed from it (docs/limits.md#records).
     keep_requests_days: float = _setting(
         "CLAMOR_KEEP_REQUESTS_DAYS", 90.0, parse=parsers.positive_float
     )
@@ -201,8 +201,8 @@ class Settings:
     keep_deliveries_days: float = _setting(
         "CLAMOR_KEEP_DELIVERIES_DAYS", 30.0, parse=parsers.positive_float
     )
-    #: The runs of periodic jobs, and the metrics of work that belongs to no session, are removed
-    #: after this many days; 0 keeps them (docs/maintenance.md#other-rows).
+    #: The runs of periodic jobs are removed after this many days, and the metrics of work with the
+    #: month in which they all are as old; 0 keeps both (docs/maintenance.md#other-rows).
     keep_runs_days: float = _setting("CLAMOR_KEEP_RUNS_DAYS", 90.0, parse=parsers.not_negative)
     #: A batch without sessions is removed this many days after its end; 0 keeps it.
     keep_batches_days: float = _setting(

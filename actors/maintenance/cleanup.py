@@ -1,5 +1,7 @@
 """``clean_up``: remove orphaned blobs, expired exports, and rows past their retention.
 
+It also creates the partitions of the coming months (:mod:`actors.maintenance.partitions`).
+
 An upload stores its files before it writes its row. A process that dies in between, or a database
 that does not respond, leaves blobs without a row. A killed writer leaves an incomplete blob, and a
 training killed at its end leaves an unregistered model. A direct upload to the store may never
@@ -21,7 +23,7 @@ import msgspec
 from sqlalchemy.orm import Session
 
 from actors.execution.runtime import Runtime
-from actors.maintenance import orphans, ownership
+from actors.maintenance import orphans, ownership, partitions
 from actors.messaging.messages import CleanUp
 from actors.scheduling import job_runs
 from actors.scheduling.job_runs import ScheduledRun
@@ -31,7 +33,6 @@ from db.queries import (
     export_queries,
     idempotency_queries,
     old_row_queries,
-    request_queries,
 )
 from db.tables.documents.job_results import CleanUpResult
 
@@ -59,17 +60,15 @@ def _clean_up(run: ScheduledRun) -> CleanUpResult:
     runtime, force = run.runtime, run.asked(CleanUpOptions).force
     keep = runtime.settings
     result = CleanUpResult(
+        partitions_created=partitions.create(run),
+        partitions_dropped=partitions.drop(run),
         deliveries=_remove_rows(
             run, delivery_queries.remove_old_deliveries, days=keep.keep_deliveries_days
-        ),
-        requests=_remove_rows(
-            run, request_queries.remove_old_requests, days=keep.keep_requests_days
         ),
         answers=_remove_rows(
             run, idempotency_queries.remove_old_answers, days=idempotency_queries.KEPT_S / DAY_S
         ),
         runs=_remove_rows(run, old_row_queries.remove_old_runs, days=keep.keep_runs_days),
-        metrics=_remove_rows(run, old_row_queries.remove_old_metrics, days=keep.keep_runs_days),
         batches=_remove_rows(run, old_row_queries.remove_old_batches, days=keep.keep_batches_days),
     )
     # While the owner of the store is undecided, nothing in it is old enough to be removed.

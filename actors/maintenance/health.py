@@ -7,18 +7,18 @@ too: a part that cannot be queried is not healthy.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 
 import structlog
 
 from actors.execution import failures
 from actors.execution.runtime import Runtime
-from actors.maintenance import ownership
+from actors.maintenance import ownership, partitions
 from actors.messaging import kinds, queues
 from actors.messaging.messages import CheckHealth, CleanUp
 from actors.scheduling import job_runs
 from actors.scheduling.job_runs import ScheduledRun
-from db.queries import job_run_queries, retention_queries, server_queries, session_queries
+from db.queries import job_run_queries, partition_queries, server_queries, session_queries
 from db.queries.server_queries import ServerState
 from db.tables.base import JsonObject
 from db.tables.documents.job_results import HealthResult
@@ -38,8 +38,6 @@ LONG_TRANSACTION_S = 6 * 3_600.0
 MOST_XID_SHARE = 0.5
 #: The scheduler sends a tick every hour, for this check. Two missed ticks are a fault.
 SILENT_SCHEDULER = timedelta(hours=2, minutes=5)
-#: A table partitioned by time needs its next partition before rows for it arrive.
-PARTITIONS_AHEAD = timedelta(days=7)
 
 
 class Fault(Exception):
@@ -188,20 +186,13 @@ def _scheduler(runtime: Runtime) -> JsonObject:
 
 
 def _partitions(runtime: Runtime) -> JsonObject:
-    """Check that partitioned tables, if there are any, have partitions ahead."""
+    """Check that there are partitions for the coming months, and none past their retention."""
     with runtime.store.transaction() as tx:
-        until, now = retention_queries.partitions_until(tx), session_queries.clock(tx)
-    late = [name for name, end in until.items() if not _is_ahead(end, now)]
-    if late:
-        raise Fault(f"no partition ahead: {', '.join(sorted(late))}", until=until)
-    return {"until": until}
-
-
-def _is_ahead(end: str | None, now: datetime) -> bool:
-    if end is None:
-        return False
-    at = datetime.fromisoformat(end)
-    return (at if at.tzinfo else at.replace(tzinfo=UTC)) - now > PARTITIONS_AHEAD
+        ends, now = partition_queries.ends(tx), session_queries.clock(tx)
+    facts = {"until": {table: each.last and each.last.isoformat() for table, each in ends.items()}}
+    if faults := list(partitions.faults(ends, now=now, settings=runtime.settings)):
+        raise Fault("; ".join(faults), **facts)
+    return facts
 
 
 CHECKS: dict[str, Callable[[Runtime], JsonObject]] = {

@@ -141,6 +141,9 @@ def create_index(
     A valid index of this name and definition is kept. An invalid one, which an interrupted build
     leaves behind, or one with another definition is dropped first.
 
+    Postgres builds none concurrently on a partitioned table. Build it on each partition by this
+    step, and then on the table by :func:`brief`, which takes those of the partitions over.
+
     Parameters
     ----------
     columns

@@ -1,4 +1,4 @@
-"""Queries that remove old rows: runs of jobs, metrics, batches, reports, trainings, validations.
+"""Queries that remove old rows: runs of jobs, batches, reports, trainings, validations.
 
 Each removes a page and skips rows that other transactions have locked, to be found again later.
 Only rows whose work has ended are old, by the time since their end.
@@ -10,7 +10,7 @@ import itertools
 import uuid
 from collections.abc import Iterable, Mapping, Sequence
 
-from sqlalchemy import CursorResult, delete, exists, or_, select
+from sqlalchemy import delete, exists, or_, select
 from sqlalchemy.orm import Session, aliased
 from sqlalchemy.sql.elements import ColumnElement
 
@@ -19,7 +19,6 @@ from db.queue import claims
 from db.tables.base import JobRow
 from db.tables.batches import OPEN_STATES, AudioBatch
 from db.tables.job_runs import JobRun
-from db.tables.metrics import ProcessingMetric
 from db.tables.models import NoiseModel
 from db.tables.reports import DailyReport
 from db.tables.sessions import AudioSession
@@ -45,28 +44,6 @@ def remove_old_runs(tx: Session, *, older_than_s: float, limit: int) -> int:
     # Skipped slots were never run and have no end.
     is_old = JobRun.slot < claims.seconds_ago(older_than_s)
     return len(_remove(tx, JobRun, JobRun.state != "pending", is_old, is_succeeded, limit=limit))
-
-
-def remove_old_metrics(tx: Session, *, older_than_s: float, limit: int) -> int:
-    """Remove some old metrics of work that belongs to no session; return their number.
-
-    Those of a session are removed with it.
-    """
-    old = (
-        select(ProcessingMetric.id)
-        .where(
-            ProcessingMetric.job_id.is_not(None),
-            ProcessingMetric.recorded_at < claims.seconds_ago(older_than_s),
-        )
-        .order_by(ProcessingMetric.recorded_at)
-        .limit(limit)
-    )
-    removed = tx.execute(
-        delete(ProcessingMetric).where(ProcessingMetric.id.in_(old)),
-        execution_options={"synchronize_session": False},
-    )
-    assert isinstance(removed, CursorResult)
-    return removed.rowcount
 
 
 def remove_old_batches(tx: Session, *, older_than_s: float, limit: int) -> int:

@@ -9,10 +9,10 @@ from decimal import Decimal
 from typing import NamedTuple
 
 import psycopg
-from sqlalchemy import CursorResult, delete, func, select
+from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
-from db.queue import claims
+from db.queries.partition_queries import PartitionMissing
 from db.tables.accounts import ApiKey
 from db.tables.requests import APIRequest
 
@@ -37,12 +37,22 @@ _COPY = f"COPY api_requests ({', '.join(RequestRow._fields)}) FROM STDIN"
 
 
 def add_requests(tx: Session, rows: Iterable[RequestRow]) -> None:
-    """Write requests, all of them or none. Exceptions of the driver propagate unchanged."""
+    """Write requests, all of them or none. Other exceptions of the driver propagate unchanged.
+
+    Raises
+    ------
+    PartitionMissing
+        If the month of a request has no partition.
+    """
     driver = tx.connection().connection.driver_connection
     assert isinstance(driver, psycopg.Connection)
-    with driver.cursor() as cursor, cursor.copy(_COPY) as copy:
-        for row in rows:
-            copy.write_row(row)
+    try:
+        with driver.cursor() as cursor, cursor.copy(_COPY) as copy:
+            for row in rows:
+                copy.write_row(row)
+    except psycopg.errors.CheckViolation as error:
+        # The table has no other check.
+        raise PartitionMissing(str(error)) from error
 
 
 class UsedKey(NamedTuple):
@@ -82,19 +92,3 @@ def usage_of_keys(
         .order_by(used.c.requests.desc(), used.c.key_id)
     )
     return [UsedKey(*row) for row in rows]
-
-
-def remove_old_requests(tx: Session, *, older_than_s: float, limit: int) -> int:
-    """Remove some requests older than this from the log; return their number."""
-    old = (
-        select(APIRequest.id)
-        .where(APIRequest.received_at < claims.seconds_ago(older_than_s))
-        .order_by(APIRequest.received_at)
-        .limit(limit)
-    )
-    removed = tx.execute(
-        delete(APIRequest).where(APIRequest.id.in_(old)),
-        execution_options={"synchronize_session": False},
-    )
-    assert isinstance(removed, CursorResult)
-    return removed.rowcount

@@ -224,17 +224,23 @@ def kept_keys(tx: Session, keys: Iterable[str]) -> set[str]:
 # --- the tables themselves, in whichever schema the search path finds them ----------------------
 
 _TABLES = text(f"""
-    SELECT stat.relname AS name, stat.n_live_tup AS live_rows, stat.n_dead_tup AS dead_rows,
-           pg_total_relation_size(stat.relid) AS size_bytes
+    SELECT root.relname AS name,
+           sum(stat.n_live_tup)::bigint AS live_rows, sum(stat.n_dead_tup)::bigint AS dead_rows,
+           sum(pg_total_relation_size(stat.relid))::bigint AS size_bytes
     FROM pg_stat_user_tables stat
-    JOIN pg_class ON pg_class.oid = stat.relid
-    WHERE pg_class.relnamespace = {OURS}
-    ORDER BY stat.relname
+    LEFT JOIN pg_inherits ON inhrelid = stat.relid
+    JOIN pg_class root ON root.oid = coalesce(inhparent, stat.relid)
+    WHERE root.relnamespace = {OURS}
+    GROUP BY root.relname
+    ORDER BY root.relname
 """)  # noqa: S608
 
 
 def tables(tx: Session) -> dict[str, TableSize]:
-    """Return live rows, dead rows and bytes, with indexes, of every table by the statistics."""
+    """Return live rows, dead rows and bytes, with indexes, of every table by the statistics.
+
+    A partitioned table has those of its partitions.
+    """
     return {
         row.name: TableSize(
             live_rows=row.live_rows, dead_rows=row.dead_rows, size_bytes=row.size_bytes
@@ -265,21 +271,3 @@ _SCHEMA = text(f"SELECT nspname FROM pg_namespace WHERE oid = {OURS}")  # noqa: 
 def schema_of_tables(tx: Session) -> str:
     """Return the schema of our tables, which the search path finds as in every other query."""
     return str(tx.execute(_SCHEMA).scalar_one())
-
-
-_PARTITIONS = text(f"""
-    SELECT parent.relname AS name,
-           max((regexp_match(pg_get_expr(part.relpartbound, part.oid), $$TO \\('([^']+)'\\)$$))[1])
-               AS until
-    FROM pg_partitioned_table
-    JOIN pg_class parent ON parent.oid = pg_partitioned_table.partrelid
-    LEFT JOIN pg_inherits ON pg_inherits.inhparent = parent.oid
-    LEFT JOIN pg_class part ON part.oid = pg_inherits.inhrelid
-    WHERE pg_partitioned_table.partstrat = 'r' AND parent.relnamespace = {OURS}
-    GROUP BY parent.relname
-""")  # noqa: S608
-
-
-def partitions_until(tx: Session) -> dict[str, str | None]:
-    """Return the end of the last partition of each range-partitioned table."""
-    return dict(tx.execute(_PARTITIONS).all())

@@ -24,8 +24,9 @@ CLAIM_NUMBERS = 16_000
 def retry_session(tx: Session, session_id: uuid.UUID, *, owner: uuid.UUID | None = None) -> bool:
     """Restart a session that was given up; False if it cannot be retried.
 
-    Its claims continue from a number that no earlier claim has had. So a worker that was considered
-    dead can neither write results for it nor remove new blobs.
+    Its claims continue from a number that no earlier claim has had, as far as there are metrics of
+    these. So a worker that was considered dead can neither write results for it nor remove new
+    blobs.
     """
     used = (
         select(func.coalesce(func.max(ProcessingMetric.attempt), 0) + 1)

@@ -56,9 +56,13 @@ _SERVER = text(f"""
         WHERE datname = current_database() AND usesysid IS NOT NULL AND pid <> pg_backend_pid()
     ),
     stats AS (
-        SELECT stat.relname, n_live_tup, n_dead_tup
-        FROM pg_stat_user_tables stat JOIN pg_class ON pg_class.oid = stat.relid
-        WHERE relnamespace = {OURS}
+        -- A partitioned table has the rows of its partitions.
+        SELECT root.relname, sum(n_live_tup) AS n_live_tup, sum(n_dead_tup) AS n_dead_tup
+        FROM pg_stat_user_tables stat
+        LEFT JOIN pg_inherits ON inhrelid = stat.relid
+        JOIN pg_class root ON root.oid = coalesce(inhparent, stat.relid)
+        WHERE root.relnamespace = {OURS}
+        GROUP BY root.relname
     )
     SELECT
         (

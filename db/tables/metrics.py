@@ -8,12 +8,11 @@ from datetime import datetime
 from sqlalchemy import (
     BigInteger,
     CheckConstraint,
-    ForeignKey,
     Identity,
     Index,
+    PrimaryKeyConstraint,
     SmallInteger,
     func,
-    text,
 )
 from sqlalchemy.orm import Mapped, mapped_column
 
@@ -25,25 +24,22 @@ class ProcessingMetric(Base):
 
     __tablename__ = "processing_metrics"
     __table_args__ = (
+        PrimaryKeyConstraint("recorded_at", "id"),
         Index("ix_processing_metrics_session_id", "session_id"),
-        # Those of sessions are removed with them.
-        Index(
-            "ix_processing_metrics_old",
-            "recorded_at",
-            postgresql_where=text("job_id IS NOT NULL"),
-        ),
         CheckConstraint("num_nonnulls(session_id, job_id) = 1", name="subject"),
+        {"postgresql_partition_by": "RANGE (recorded_at)"},
     )
 
     id: Mapped[int] = mapped_column(
         BigInteger,
         Identity(always=True),
-        primary_key=True,
         comment="Numbers the runs in the order of their ends.",
     )
     session_id: Mapped[uuid.UUID | None] = mapped_column(
-        ForeignKey("audio_sessions.id", ondelete="CASCADE"),
-        comment="The session that the step worked on; null for other work.",
+        comment=(
+            "The session that the step worked on; null for other work. Not a foreign key: the row "
+            "outlives it, and is removed with its month."
+        )
     )
     job_id: Mapped[uuid.UUID | None] = mapped_column(
         comment=(

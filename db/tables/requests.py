@@ -10,6 +10,7 @@ from sqlalchemy import (
     ForeignKey,
     Identity,
     Index,
+    PrimaryKeyConstraint,
     SmallInteger,
     func,
 )
@@ -23,13 +24,14 @@ class APIRequest(Base):
 
     __tablename__ = "api_requests"
     __table_args__ = (
-        Index("ix_api_requests_received_at", "received_at"),
+        PrimaryKeyConstraint("received_at", "id"),
         # A user's usage in a period.
         Index("ix_api_requests_user_id", "user_id", "received_at"),
+        {"postgresql_partition_by": "RANGE (received_at)"},
     )
 
     id: Mapped[int] = mapped_column(
-        BigInteger, Identity(always=True), primary_key=True, comment="Numbers the requests."
+        BigInteger, Identity(always=True), comment="Numbers the requests."
     )
     request_id: Mapped[str] = mapped_column(
         comment="The X-Request-ID, as in the log and in the response."
@@ -61,5 +63,6 @@ class APIRequest(Base):
         )
     )
     received_at: Mapped[datetime] = mapped_column(
-        server_default=func.now(), comment="When the request arrived."
+        server_default=func.now(),
+        comment="When the request arrived, by the clock of the database.",
     )

@@ -11,13 +11,21 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, kw_only=True)
 class Function:
-    """A function without arguments."""
+    """A function."""
 
     name: str
+    arguments: str = ""
     returns: str
     language: str
+    #: What stands before the body.
+    options: str = ""
     comment: str
     body: str
+
+
+#: Functions that change tables run as the owner of these, whatever the role of their caller. The
+#: search path is that of their creation, so that the caller cannot make them find other tables.
+_AS_OWNER = "SECURITY DEFINER SET search_path FROM CURRENT SET timezone = 'UTC'"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -78,6 +86,79 @@ BEGIN
       AND users.disabled_at IS NULL
     FOR KEY SHARE OF webhooks;
     RETURN NULL;
+END
+""",
+    ),
+    Function(
+        name="create_partitions",
+        returns="SETOF text",
+        language="plpgsql",
+        # No reader or writer of the table queues behind the lock.
+        options=f"{_AS_OWNER} SET lock_timeout = '5s'",
+        comment=(
+            "Create the missing partitions of this month and the next three; return their names."
+            " Months are those of UTC. Runs as its owner."
+        ),
+        body="""
+DECLARE
+    parent text;
+    begins timestamptz;
+    part text;
+BEGIN
+    FOR parent, begins IN
+        SELECT name, month
+        FROM unnest(ARRAY['api_requests', 'processing_metrics']) AS name
+        CROSS JOIN generate_series(
+            date_trunc('month', now()), now() + interval '3 months', interval '1 month'
+        ) AS month
+    LOOP
+        part := parent || to_char(begins, '_YYYY_MM');
+        CONTINUE WHEN to_regclass(quote_ident(part)) IS NOT NULL;
+        -- Another process may be creating it, and have finished when this one has the lock.
+        EXECUTE format('LOCK TABLE ONLY %I IN SHARE UPDATE EXCLUSIVE MODE', parent);
+        CONTINUE WHEN to_regclass(quote_ident(part)) IS NOT NULL;
+        -- CREATE TABLE ... PARTITION OF would wait for every transaction that uses the table.
+        EXECUTE format(
+            'CREATE TABLE %I (LIKE %I INCLUDING DEFAULTS INCLUDING CONSTRAINTS)', part, parent
+        );
+        EXECUTE format(
+            'ALTER TABLE %I ATTACH PARTITION %I FOR VALUES FROM (%L) TO (%L)',
+            parent, part, begins, begins + interval '1 month'
+        );
+        RETURN NEXT part;
+    END LOOP;
+END
+""",
+    ),
+    Function(
+        name="drop_partition",
+        arguments="parent text, kept interval",
+        returns="text",
+        language="plpgsql",
+        # All of them queue behind this one.
+        options=f"{_AS_OWNER} SET lock_timeout = '200ms'",
+        comment=(
+            "Drop the oldest partition of a table if all its rows are older than this; return its"
+            " name, or null. Runs as its owner."
+        ),
+        body=r"""
+DECLARE
+    part text;
+BEGIN
+    SELECT oid::regclass INTO part
+    FROM pg_class
+    JOIN pg_inherits ON inhrelid = oid
+    CROSS JOIN LATERAL CAST(
+        substring(pg_get_expr(relpartbound, oid) FROM 'TO \(''([^'']+)''\)') AS timestamptz
+    ) AS ends
+    WHERE parent IN ('api_requests', 'processing_metrics') AND inhparent = to_regclass(parent)
+      -- Nothing of this month, whatever the caller asks for.
+      AND ends <= least(now() - kept, now())
+    ORDER BY ends LIMIT 1;
+    IF part IS NOT NULL THEN
+        EXECUTE 'DROP TABLE ' || part;
+    END IF;
+    RETURN part;
 END
 """,
     ),

@@ -42,7 +42,6 @@ class Exchange:
         "is_whole",
         "key_id",
         "method",
-        "received_at_s",
         "request_id",
         "route",
         "session_id",
@@ -66,8 +65,7 @@ class Exchange:
         self.user_id: uuid.UUID | None = None
         #: The session that the path or the response (``Location``) names.
         self.session_id: uuid.UUID | None = None
-        #: Unix time, and the process's monotonic clock.
-        self.received_at_s = time.time()
+        #: By the process's monotonic clock.
         self.began_s = time.perf_counter()
         self.duration_s = 0.0
 

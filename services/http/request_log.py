@@ -1,8 +1,8 @@
 """The request log: buffered in memory and written to the database by a thread.
 
 A request never waits for its row. The buffer is bounded: rows that do not fit are dropped and
-counted. While the database is unavailable, rows wait in the buffer. A write is repeated if its
-outcome is unknown, so a request may be logged twice.
+counted. While the database is unavailable, or lacks a partition for them, rows wait in the buffer.
+A write is repeated if its outcome is unknown, so a request may be logged twice.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Iterator
-from datetime import UTC, datetime
+from datetime import datetime, timedelta
 from itertools import islice
 
 import psycopg
@@ -19,7 +19,7 @@ import structlog
 from prometheus_client.metrics_core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
-from db.queries import request_queries
+from db.queries import request_queries, session_queries
 from db.queries.request_queries import RequestRow
 from db.store import Store
 from services.http.exchange import PROBES, Exchange
@@ -134,7 +134,11 @@ class RequestLog(Collector):
             batch = list(islice(self._waiting, self._batch_rows))
         try:
             with self._store.transaction() as tx:
-                request_queries.add_requests(tx, map(_row, batch))
+                # The clock of the database decides on the partition; that of this process may be
+                # wrong.
+                now, now_s = session_queries.clock(tx), time.perf_counter()
+                rows = (_row(each, now - timedelta(seconds=now_s - each.began_s)) for each in batch)
+                request_queries.add_requests(tx, rows)
             self._n_written += len(batch)
         except (psycopg.DataError, psycopg.IntegrityError) as error:
             if len(batch) > 1:
@@ -155,7 +159,7 @@ class RequestLog(Collector):
             self._tell_at_s = time.monotonic() + TELL_S
 
 
-def _row(exchange: Exchange) -> RequestRow:
+def _row(exchange: Exchange, received_at: datetime) -> RequestRow:
     return RequestRow(
         request_id=exchange.request_id,
         method=exchange.method,
@@ -167,5 +171,5 @@ def _row(exchange: Exchange) -> RequestRow:
         key_id=exchange.key_id,
         user_id=exchange.user_id,
         session_id=exchange.session_id,
-        received_at=datetime.fromtimestamp(exchange.received_at_s, UTC),
+        received_at=received_at,
     )

@@ -66,7 +66,6 @@ def _others() -> Iterator[Base]:
         duration_s=0.1,
         bytes_in=0,
         bytes_out=2,
-        received_at=NOW,
     )
     yield JobRun(id=new_id(), job="clean_up", slot=NOW, source="clock", state="pending")
     yield KeptClip(

@@ -1,6 +1,7 @@
 -- The requests to the API: the log, and those with an Idempotency-Key.
 
 
+-- partitions.sql creates the partitions, a month each.
 CREATE TABLE api_requests (
     id          bigint           NOT NULL GENERATED ALWAYS AS IDENTITY,
     user_id     uuid,
@@ -15,10 +16,11 @@ CREATE TABLE api_requests (
     session_id  uuid,
     received_at timestamptz      NOT NULL DEFAULT now(),
 
-    CONSTRAINT pk_api_requests PRIMARY KEY (id),
+    -- It must contain the time, which comes first for request_queries.usage_of_keys of all users.
+    CONSTRAINT pk_api_requests PRIMARY KEY (received_at, id),
     CONSTRAINT fk_api_requests_user_id
         FOREIGN KEY (user_id) REFERENCES users (id) ON DELETE SET NULL
-);
+) PARTITION BY RANGE (received_at);
 
 COMMENT ON TABLE api_requests IS
     'One request to the HTTP API, with what identifies it to its caller.';
@@ -37,10 +39,8 @@ COMMENT ON COLUMN api_requests.key_id IS
     'The API key, if it was valid. Not a foreign key: the log entry outlives it.';
 COMMENT ON COLUMN api_requests.session_id IS
     'The session that the request is about. Not a foreign key: the log entry outlives it.';
-COMMENT ON COLUMN api_requests.received_at IS 'When the request arrived.';
-
--- request_queries.remove_old_requests; usage_of_keys of all users
-CREATE INDEX ix_api_requests_received_at ON api_requests (received_at);
+COMMENT ON COLUMN api_requests.received_at IS
+    'When the request arrived, by the clock of the database.';
 
 -- request_queries.usage_of_keys of a user
 CREATE INDEX ix_api_requests_user_id ON api_requests (user_id, received_at);

@@ -212,6 +212,7 @@ COMMENT ON COLUMN analyses.traceparent IS
 CREATE INDEX ix_analyses_unfinished ON analyses (due_at) WHERE state = 'pending';
 
 
+-- partitions.sql creates the partitions, a month each.
 CREATE TABLE processing_metrics (
     id          bigint           NOT NULL GENERATED ALWAYS AS IDENTITY,
     session_id  uuid,
@@ -223,16 +224,16 @@ CREATE TABLE processing_metrics (
     duration_s  double precision NOT NULL,
     recorded_at timestamptz      NOT NULL DEFAULT now(),
 
-    CONSTRAINT pk_processing_metrics PRIMARY KEY (id),
-    CONSTRAINT ck_processing_metrics_subject CHECK (num_nonnulls(session_id, job_id) = 1),
-    CONSTRAINT fk_processing_metrics_session_id
-        FOREIGN KEY (session_id) REFERENCES audio_sessions (id) ON DELETE CASCADE
-);
+    -- It must contain the time.
+    CONSTRAINT pk_processing_metrics PRIMARY KEY (recorded_at, id),
+    CONSTRAINT ck_processing_metrics_subject CHECK (num_nonnulls(session_id, job_id) = 1)
+) PARTITION BY RANGE (recorded_at);
 
 COMMENT ON TABLE processing_metrics IS 'One run of one step: its duration and its result.';
 COMMENT ON COLUMN processing_metrics.id IS 'Numbers the runs in the order of their ends.';
 COMMENT ON COLUMN processing_metrics.session_id IS
-    'The session that the step worked on; null for other work.';
+    'The session that the step worked on; null for other work. Not a foreign key: the row outlives '
+    'it, and is removed with its month.';
 COMMENT ON COLUMN processing_metrics.job_id IS
     'The training, validation, batch or the like; null for a session. The step determines the '
     'table, so it is not a foreign key.';
@@ -245,9 +246,5 @@ COMMENT ON COLUMN processing_metrics.result IS
 COMMENT ON COLUMN processing_metrics.duration_s IS 'The duration in seconds.';
 COMMENT ON COLUMN processing_metrics.recorded_at IS 'When the run ended.';
 
--- analysis_queries.runs_of; retry_queries.retry_session; the removal of a session
+-- analysis_queries.runs_of; retry_queries.retry_session
 CREATE INDEX ix_processing_metrics_session_id ON processing_metrics (session_id);
-
--- old_row_queries.remove_old_metrics
-CREATE INDEX ix_processing_metrics_old
-    ON processing_metrics (recorded_at) WHERE job_id IS NOT NULL;

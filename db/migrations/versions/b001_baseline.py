@@ -35,6 +35,7 @@ FILES = (
     "exports",
     "maintenance",
     "revision",
+    "partitions",
 )
 
 
@@ -61,5 +62,10 @@ def downgrade() -> None:
             job_runs, kept_clips, installation, orphan_blobs
         """
     )
-    op.execute("DROP FUNCTION queue_webhook_deliveries()")
-    op.execute("DROP FUNCTION uuid_v7()")
+    for name in (
+        "create_partitions()",
+        "drop_partition(text, interval)",
+        "queue_webhook_deliveries()",
+        "uuid_v7()",
+    ):
+        op.execute(f"DROP FUNCTION {name}")

@@ -18,17 +18,19 @@ class HealthResult(TypedDict):
 
 
 class CleanUpResult(TypedDict):
-    """The result of ``clean_up``: how many of each it removed.
+    """The result of ``clean_up``: how many of each it removed, unless the field says otherwise.
 
     Those that have blobs are absent while the owner of the blob store is undecided.
     """
 
+    #: The names of partitions: new ones, and those past their retention. One that is locked is
+    #: dropped by a later run.
+    partitions_created: list[str]
+    partitions_dropped: list[str]
     deliveries: int
-    requests: int
     answers: int
-    #: Runs of periodic jobs, and metrics of work that belongs to no session.
+    #: Runs of periodic jobs.
     runs: int
-    metrics: int
     batches: int
     exports: NotRequired[int]
     reports: NotRequired[int]

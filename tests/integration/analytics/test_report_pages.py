@@ -17,7 +17,7 @@ from db.blobs.keys import report_key
 from db.queries import request_queries
 from db.queries.request_queries import RequestRow
 from tests.integration.analytics.reported import BERLIN, made, session
-from tests.support import recordings
+from tests.support import partitions, recordings
 from tests.support.accounts import TEAM
 from tests.support.api import Api
 from tests.support.clock import clean_up_twice
@@ -55,6 +55,8 @@ def test_the_page_is_one_file_in_which_names_are_text(api: Api, runtime: Runtime
         problem={"code": EVIL, "detail": ""},
         state="partial",
     )
+    received = datetime(2026, 10, 25, 12, tzinfo=UTC)
+    partitions.add_since(runtime.settings.database_url, received)
     with runtime.store.transaction() as tx:
         tx.execute(text("UPDATE api_keys SET name = :name"), {"name": EVIL})
         request_queries.add_requests(
@@ -71,7 +73,7 @@ def test_the_page_is_one_file_in_which_names_are_text(api: Api, runtime: Runtime
                     "1" * 16,
                     TEAM,
                     None,
-                    datetime(2026, 10, 25, 12, tzinfo=UTC),
+                    received,
                 )
             ],
         )

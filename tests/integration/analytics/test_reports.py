@@ -20,7 +20,7 @@ from db.queries import report_queries, request_queries
 from db.queries.request_queries import RequestRow
 from db.tables.documents.sessions import Summary
 from tests.integration.analytics.reported import BERLIN, made, session
-from tests.support import accounts
+from tests.support import accounts, partitions
 from tests.support.accounts import ADMIN_KEY, TEAM
 from tests.support.api import Api, App
 from tests.support.pipeline import handle
@@ -115,6 +115,7 @@ def test_a_report_tells_what_happened(api: Api, runtime: Runtime) -> None:
     session(runtime, "2026-10-18T10:00Z", events={"dog": [0, 9]}, laeq_db=-20.0)
     session(runtime, "2026-10-24T10:00Z", minutes=60, laeq_db=-20.0)
     received = datetime(2026, 10, 25, 22, 59, tzinfo=UTC)
+    partitions.add_since(runtime.settings.database_url, received)
     asked = RequestRow("r", "GET", "/v1/usage", 404, 0.1, 5, 7, "1" * 16, TEAM, None, received)
     with runtime.store.transaction() as tx:
         later = asked._replace(received_at=received + timedelta(minutes=1))

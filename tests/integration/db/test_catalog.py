@@ -105,6 +105,14 @@ CHANGES = {
         "trigger queue_webhook_deliveries on audio_sessions is disabled"
     ],
     "DROP FUNCTION uuid_v7()": ["function uuid_v7 is missing"],
+    "ALTER FUNCTION create_partitions() SECURITY INVOKER": [
+        "function create_partitions: its security is invoker, and that of the models definer"
+    ],
+    "ALTER FUNCTION create_partitions() SET search_path = pg_temp, public": [
+        "function create_partitions: its configuration is TimeZone=UTC, lock_timeout=5s,"
+        " search_path=pg_temp, public, and that of the models TimeZone=UTC, lock_timeout=5s,"
+        " search_path=public, pg_temp"
+    ],
     "COMMENT ON FUNCTION uuid_v7() IS 'An ID'": [
         "function uuid_v7: its comment is An ID, and that of the models A UUID of version 7 (RFC"
         " 9562): milliseconds since 1970, then random bits, as db.ids.new_id, but in no order"

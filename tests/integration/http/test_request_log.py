@@ -4,23 +4,28 @@ from __future__ import annotations
 
 import json
 import threading
+import time
 import uuid
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import falcon.testing
 import httpx
+import psycopg
 import pytest
+import structlog.testing
 from prometheus_client.parser import text_string_to_metric_families
 from sqlalchemy import Row, text
 from sqlalchemy.exc import OperationalError
 from sqlalchemy.orm import Session
 
 from actors.execution.runtime import Runtime
+from db.queries import partition_queries
 from db.settings import Settings
 from db.store import Store
 from services.http import exchange as exchanges
@@ -28,7 +33,7 @@ from services.http import request_log
 from services.http.exchange import Exchange
 from services.http.request_log import RequestLog
 from services.processes.server import free_port
-from tests.support import accounts, recordings
+from tests.support import accounts, partitions, recordings
 from tests.support.api import client_of
 from tests.support.cluster import Cluster, eventually
 
@@ -266,6 +271,61 @@ def test_odd_words_are_written_as_they_are_and_an_impossible_row_costs_itself_al
     recorder.close()
     assert sorted(row.request_id for row in rows(store)) == sorted(odd)
     assert figures(recorder) == {"waiting": 0, "written": len(odd), "dropped": 4}
+
+
+def test_a_row_without_a_partition_waits_until_there_is_one(
+    recorded: Callable[..., RequestLog],
+    store: Store,
+    database_url: str,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(request_log, "WRITE_S", 0.01)
+    monkeypatch.setattr(request_log, "AWAY_S", 0.01)
+    with psycopg.connect(database_url) as connection:
+        for name in partitions.names(database_url):
+            connection.execute(f"DROP TABLE {name}")
+    with structlog.testing.capture_logs() as logs:
+        recorder = recorded(store)
+        for index in range(3):
+            recorder.ended(exchange(str(index)))
+        eventually(lambda: len(logs) > 1, what="two tries")
+    assert {(each["event"], each["error"]) for each in logs} == {
+        ("request_records_wait", "PartitionMissing")
+    }
+    assert figures(recorder) == {"waiting": 3, "written": 0, "dropped": 0}
+    with store.transaction() as tx:
+        assert len(partition_queries.create_partitions(tx)) == 8
+    eventually(lambda: figures(recorder)["waiting"] == 0, what="the records")
+    assert [row.request_id for row in rows(store)] == ["0", "1", "2"]
+    assert figures(recorder)["dropped"] == 0
+
+
+def test_the_clock_of_the_database_gives_the_time(
+    recorded: Callable[..., RequestLog],
+    store: Store,
+    database_url: str,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A process whose clock is wrong by years, and a row that has waited for a minute."""
+    partitions.add_since(database_url, datetime.now(UTC) - timedelta(days=1))
+    monkeypatch.setattr(time, "time", lambda: 0.0)
+    recorder = recorded(store)
+    late = exchange("late")
+    late.began_s -= 60.0
+    recorder.ended(late)
+    recorder.ended(exchange("prompt"))
+    recorder.close()
+    with store.reading() as tx:
+        ages: dict[str, float] = dict(
+            tx.execute(
+                text(
+                    "SELECT request_id, extract(epoch FROM clock_timestamp() - received_at)"
+                    " FROM api_requests"
+                )
+            ).all()
+        )
+    assert 60 <= ages["late"] < 120
+    assert 0 <= ages["prompt"] < 60
 
 
 class Pieces:

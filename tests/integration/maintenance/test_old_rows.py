@@ -19,7 +19,6 @@ from db.queries import batch_queries, model_queries, old_row_queries
 from db.tables.base import Base
 from db.tables.batches import AudioBatch, AudioBatchItem
 from db.tables.job_runs import JobRun
-from db.tables.metrics import ProcessingMetric
 from db.tables.reports import DailyReport
 from db.tables.sessions import AudioSession
 from db.tables.training import TrainingClip, TrainingJob, Validation
@@ -88,23 +87,6 @@ def test_old_runs_go_and_the_newest_that_ended_stay(
         assert set(tx.scalars(select(JobRun.id).where(of_others))) == {row.id for row in kept}
     assert cleaned(runtime, keep_runs_days=0)["runs"] == 0
     assert cleaned(runtime, keep_runs_days=80)["runs"] == 0
-
-
-def test_old_metrics_of_work_without_a_session_go(runtime: Runtime) -> None:
-    session_id = uuid.uuid4()
-    ended: dict[str, Any] = {"step": "x", "attempt": 1, "result": "done", "duration_s": 1.0}
-    add(
-        runtime,
-        AudioSession(id=session_id, file_name="a", recording_key="a", state="completed"),
-        ProcessingMetric(session_id=session_id, recorded_at=ago(400), **ended),
-        ProcessingMetric(job_id=new_id(), recorded_at=ago(89), **ended),
-        *(ProcessingMetric(job_id=new_id(), recorded_at=ago(91), **ended) for _ in range(3)),
-    )
-    assert cleaned(runtime, keep_runs_days=0)["metrics"] == 0
-    assert cleaned(runtime, keep_runs_days=90)["metrics"] == 3
-    with runtime.store.transaction() as tx:
-        days = tx.scalars(select(ProcessingMetric.recorded_at).order_by("recorded_at")).all()
-    assert days[:2] == [ago(400), ago(89)]
 
 
 def batch(days: float | None, *, state: str = "taken", items: int = 1) -> AudioBatch:

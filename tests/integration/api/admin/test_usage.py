@@ -11,15 +11,14 @@ import pytest
 from sqlalchemy import text
 
 from actors.execution.runtime import Runtime
-from actors.maintenance import cleanup
-from actors.messaging.messages import CleanUp, ProcessAudioFile, SplitRecording
+from actors.messaging.messages import ProcessAudioFile, SplitRecording
 from actors.science.audio_io import decode
 from db.blobs.blob_store import Blobs
 from db.queries import request_queries, usage_limit_queries
 from db.queries.request_queries import RequestRow
 from db.settings import Settings
 from db.store import Store
-from tests.support import accounts, recordings
+from tests.support import accounts, partitions, recordings
 from tests.support.accounts import TEAM
 from tests.support.api import App, app_of
 from tests.support.pipeline import add, handle, run_to_the_end, session, split
@@ -186,7 +185,8 @@ def record(store: Store, *, status: int = 200, user_id: uuid.UUID = TEAM, **valu
         request_queries.add_requests(tx, [row._replace(**values)])
 
 
-def test_usage_is_told_by_month_and_by_key(app: App, store: Store) -> None:
+def test_usage_is_told_by_month_and_by_key(app: App, store: Store, database_url: str) -> None:
+    partitions.add_since(database_url, datetime.now(UTC) - timedelta(days=2))
     use(store, 12.5)
     use(store, 30, days_ago=40)
     record(store)
@@ -246,14 +246,3 @@ def test_a_period_that_is_none_or_too_long_is_refused(app: App, period: dict[str
     refused = accounts.client(app).simulate_get("/v1/usage", params=period)
     assert refused.status_code == 400
     assert refused.json["errors"][0]["field"] == "since"
-
-
-def test_records_of_long_ago_are_removed(runtime: Runtime, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(cleanup, "PAGE_ROWS", 2)
-    runtime.settings = replace(runtime.settings, keep_requests_days=10)
-    for days in (0, 9, 11, 12, 13, 14, 15):
-        record(runtime.store, received_at=datetime.now(UTC) - timedelta(days=days))
-    handle(runtime, CleanUp())
-    with runtime.store.reading() as tx:
-        rows = tx.execute(text("SELECT received_at > now() - interval '10 days' FROM api_requests"))
-        assert rows.scalars().all() == [True, True]
