@@ -159,14 +159,14 @@ def test_the_state_of_postgres(
     api_over: Callable[[Settings], Api], memory_settings: Settings, database_url: str
 ) -> None:
     plant_invalid_index(database_url)
-    with psycopg.connect(database_url, application_name="clamor-worker") as connection:
+    with psycopg.connect(database_url, application_name="clamor-scheduler") as connection:
         connection.execute("SELECT 1")
         found = scrape(api_over(memory_settings))
         connection.rollback()
     assert found["clamor_database_transaction_oldest_seconds", ""] > 0
     assert 0 < found["clamor_database_xid_share", ""] < 0.5
     assert found["clamor_database_invalid_indexes", ""] == 1
-    assert found["clamor_database_connections", "clamor-worker"] == 1
+    assert found["clamor_database_connections", "clamor-scheduler"] == 1
     for name in ("clamor_database_live_rows", "clamor_database_dead_rows"):
         assert set(Base.metadata.tables) <= {label for each, label in found if each == name}
 
