@@ -18,7 +18,7 @@ from db.migration.definitions import Definitions
 
 #: Lock timeouts of the tries of a brief step. Queries queue behind a statement that waits for its
 #: lock, for as long as this.
-LOCK_TIMEOUTS_MS = (100, 150, 200)
+LOCK_TIMEOUTS_MS = (100, 150)
 #: The lock timeout if an autovacuum holds the lock: the server cancels it for a statement that has
 #: waited for ``deadlock_timeout`` (1 s).
 AUTOVACUUM_LOCK_TIMEOUT_MS = 1_200
