@@ -40,7 +40,7 @@ from db.queries import (
     retention_queries,
     session_queries,
 )
-from db.tables.sessions import UNFINISHED_STATES, AudioSession
+from db.tables.sessions import AudioSession
 
 #: The keys in the folder of each ID.
 Folders = Mapping[uuid.UUID, list[str]]
@@ -181,9 +181,7 @@ PLACES = (
         known=partial(
             _in_folders_of,
             AudioSession.id,
-            where=and_(
-                AudioSession.size_bytes.is_(None), AudioSession.state.in_(UNFINISHED_STATES)
-            ),
+            where=and_(AudioSession.size_bytes.is_(None), AudioSession.outcome.is_(None)),
         ),
         ages=FORM_AGES,
         counts=False,

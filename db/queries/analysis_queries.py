@@ -66,7 +66,7 @@ def ask_analysis(
     if tx.scalars(lasting.with_for_update(read=True, key_share=True)).one_or_none() is None:
         return None
     fresh: dict[str, object] = {
-        **claims.at_move(AnalysisJob),
+        **claims.at_move(),
         "asking_id": asking_id,
         "state": "pending",
         "percent": 0,

@@ -17,12 +17,13 @@ from sqlalchemy.sql.elements import ColumnElement
 from db import typed
 from db.queries import session_queries
 from db.queries.session_queries import OptionColumns
-from db.queue import claims
+from db.queue import claims, session_moves
 from db.queue.claims import Claim
 from db.tables.base import StoredProblem
 from db.tables.batches import OPEN_STATES, AudioBatch, AudioBatchItem, StoredOptions
 from db.tables.documents.sessions import NoiseTypeSummary
-from db.tables.sessions import UNFINISHED_STATES, AudioSession
+from db.tables.sessions import AudioSession
+from db.tables.unfinished import UnfinishedSession
 
 #: Items per message. More means larger transactions, and more copies to repeat if a worker dies.
 PAGE_ITEMS = 50
@@ -226,13 +227,10 @@ def lock_batch(
 
 def cancel_batch(tx: Session, batch: AudioBatch) -> bool:
     """Cancel a locked batch and all of its unfinished sessions; False if nothing was unfinished."""
-    ended = tx.scalars(
-        update(AudioSession)
-        .where(AudioSession.batch_id == batch.id, AudioSession.state.in_(UNFINISHED_STATES))
-        .values(state="cancelled", finished_at=func.clock_timestamp())
-        .returning(AudioSession.id),
-        execution_options={"synchronize_session": False},
-    ).all()
+    of_batch = select(AudioSession.id).where(
+        AudioSession.batch_id == batch.id, AudioSession.outcome.is_(None)
+    )
+    ended = session_moves.move(tx, UnfinishedSession.session_id.in_(of_batch), to="cancelled")
     if not ended and batch.state not in OPEN_STATES:
         return False
     tx.execute(

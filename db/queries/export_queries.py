@@ -52,7 +52,7 @@ class DetectionSelection:
 
     def sessions(self) -> list[ColumnElement[bool]]:
         """Return the conditions of the selected sessions."""
-        where = [is_of(AudioSession, self.owner), AudioSession.state.in_(self.states)]
+        where = [is_of(AudioSession, self.owner), AudioSession.outcome.in_(self.states)]
         if self.session_ids:
             where.append(AudioSession.id.in_(self.session_ids))
         if self.batch_id is not None:

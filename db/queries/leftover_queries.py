@@ -6,13 +6,14 @@ import uuid
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from sqlalchemy import and_, case, func, or_, select, union, update
+from sqlalchemy import and_, case, delete, func, or_, select, update
 from sqlalchemy.orm import Session
 from sqlalchemy.sql.elements import ColumnElement
 
 from db.queries.session_queries import SOURCE_ADDRESS
 from db.queue import claims
-from db.tables.sessions import KEEP, UNFINISHED_STATES, AudioSession
+from db.tables.sessions import KEEP, AudioSession
+from db.tables.unfinished import SessionLeftovers
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,27 +36,20 @@ def sessions_with_leftovers(
     session is returned once more when it ended so long ago that no worker can still be writing for
     it.
     """
-    ended = select(
-        AudioSession.id,
-        case((AudioSession.privacy != KEEP, AudioSession.source_key)).label("upload_key"),
-        AudioSession.served_key,
-        AudioSession.levels_key,
-        AudioSession.levels_answer_key,
-        AudioSession.spectrogram_key,
+    is_due = or_(SessionLeftovers.at_once, _is_last(silent_after_s))
+    rows = tx.execute(
+        select(
+            AudioSession.id,
+            case((AudioSession.privacy != KEEP, AudioSession.source_key)),
+            AudioSession.served_key,
+            AudioSession.levels_key,
+            AudioSession.levels_answer_key,
+            AudioSession.spectrogram_key,
+        )
+        .join(SessionLeftovers, SessionLeftovers.session_id == AudioSession.id)
+        .where(is_due)
+        .limit(limit)
     )
-    left_over = ended.where(
-        AudioSession.state.not_in(UNFINISHED_STATES),
-        or_(
-            AudioSession.pcm_key.is_not(None),
-            and_(
-                AudioSession.tidied_at.is_(None),
-                AudioSession.finished_at <= claims.seconds_ago(silent_after_s),
-            ),
-        ),
-    )
-    # The order makes Postgres use the partial index, as it overestimates the number of these rows.
-    private = ended.where(_must_lose_audio()).order_by(AudioSession.finished_at)
-    rows = tx.execute(union(left_over.limit(limit), private.limit(limit)))
     return [
         Leftovers(
             session_id=session_id,
@@ -66,13 +60,9 @@ def sessions_with_leftovers(
     ]
 
 
-def _must_lose_audio() -> ColumnElement[bool]:
-    """Return the condition of ended sessions whose audio must still be removed for privacy."""
-    return and_(
-        AudioSession.privacy != KEEP,
-        AudioSession.audio_removed_at.is_(None),
-        AudioSession.finished_at.is_not(None),
-    )
+def _is_last(silent_after_s: float) -> ColumnElement[bool]:
+    """Return the condition of sessions that no worker can still be writing for."""
+    return SessionLeftovers.finished_at <= claims.seconds_ago(silent_after_s)
 
 
 def has_ended(tx: Session, session_id: uuid.UUID) -> bool:
@@ -83,7 +73,7 @@ def has_ended(tx: Session, session_id: uuid.UUID) -> bool:
 
 def note_purged(tx: Session, session_id: uuid.UUID, *, silent_after_s: float) -> None:
     """Record that the blobs which an ended session does not need are removed."""
-    is_last = AudioSession.finished_at <= claims.seconds_ago(silent_after_s)
+    must_lose_audio = and_(AudioSession.privacy != KEEP, AudioSession.audio_removed_at.is_(None))
     tx.execute(
         update(AudioSession)
         .where(AudioSession.id == session_id, AudioSession.finished_at.is_not(None))
@@ -93,9 +83,17 @@ def note_purged(tx: Session, session_id: uuid.UUID, *, silent_after_s: float) ->
             bands_key=None,
             source_url=SOURCE_ADDRESS,
             audio_removed_at=case(
-                (_must_lose_audio(), func.clock_timestamp()), else_=AudioSession.audio_removed_at
+                (must_lose_audio, func.clock_timestamp()), else_=AudioSession.audio_removed_at
             ),
-            tidied_at=case((is_last, func.clock_timestamp()), else_=AudioSession.tidied_at),
         ),
+        execution_options={"synchronize_session": False},
+    )
+    left = SessionLeftovers.session_id == session_id
+    tx.execute(
+        delete(SessionLeftovers).where(left, _is_last(silent_after_s)),
+        execution_options={"synchronize_session": False},
+    )
+    tx.execute(
+        update(SessionLeftovers).where(left, SessionLeftovers.at_once).values(at_once=False),
         execution_options={"synchronize_session": False},
     )

@@ -18,13 +18,13 @@ from sqlalchemy.sql.elements import ColumnElement
 from db.queries import batch_queries, model_queries, session_queries
 from db.queries.detection_queries import matching, with_metadata
 from db.queries.paging import Keys, Order, Page, one_of, orders, within
-from db.queries.session_view_queries import SESSION_VIEW_COLUMNS, SessionView
+from db.queries.session_view_queries import SESSION_VIEW, SessionView
 from db.tables.base import JsonObject
 from db.tables.batches import OPEN_STATES, AudioBatch, AudioBatchItem
 from db.tables.detections import NoiseDetection
 from db.tables.exports import Export
 from db.tables.models import NoiseModel
-from db.tables.sessions import UNFINISHED_STATES, AudioSession
+from db.tables.sessions import FINAL_STATES, UNFINISHED_STATES, AudioSession
 from db.tables.training import TrainingJob, Validation
 
 SESSIONS = orders(
@@ -82,7 +82,7 @@ def sessions(
     """
     where = [
         session_queries.is_of(AudioSession, owner),
-        *one_of(AudioSession.state, states),
+        *_in_states(states),
         *within(AudioSession.created_at, *created),
         *within(AudioSession.recorded_at, *recorded),
     ]
@@ -98,9 +98,22 @@ def sessions(
     if file_name is not None:
         where.append(AudioSession.file_name == file_name)
     chosen = select(AudioSession.id).where(*where)
-    page = order.page(tx, chosen, after=after, limit=limit, shown=SESSION_VIEW_COLUMNS)
-    n_columns = len(SESSION_VIEW_COLUMNS)
+    page = order.page(tx, chosen, after=after, limit=limit, shown=SESSION_VIEW)
+    n_columns = len(SessionView._fields)
     return Page([SessionView(*row[:n_columns]) for row in page.rows], next=page.next)
+
+
+def _in_states(states: Sequence[str]) -> list[ColumnElement[bool]]:
+    """Return the conditions of sessions in some states.
+
+    The index has the outcome in place of the state: null for all unfinished states.
+    """
+    if set(states) <= set(FINAL_STATES):
+        return one_of(AudioSession.outcome, states)
+    where = one_of(AudioSession.state, states)
+    if set(states) <= set(UNFINISHED_STATES):
+        where.append(AudioSession.outcome.is_(None))
+    return where
 
 
 def detections(
@@ -137,7 +150,7 @@ def detections(
 def _batch_state() -> ColumnElement[str]:
     """Return the state of a batch: its own while it is filled, then that of its sessions."""
     is_at_work = exists().where(
-        AudioSession.batch_id == AudioBatch.id, AudioSession.state.in_(UNFINISHED_STATES)
+        AudioSession.batch_id == AudioBatch.id, AudioSession.outcome.is_(None)
     )
     return case(
         (AudioBatch.state.in_(OPEN_STATES), AudioBatch.state),

@@ -14,7 +14,7 @@ from datetime import datetime
 from typing import Annotated, Any, Generic, TypeVar
 
 import msgspec
-from sqlalchemy import Row, Select, literal, select, tuple_
+from sqlalchemy import Row, Select, literal, tuple_
 from sqlalchemy.orm import InstrumentedAttribute, Session
 from sqlalchemy.sql.elements import ColumnElement
 
@@ -58,23 +58,23 @@ class Order:
         *,
         after: Keys | None,
         limit: int,
-        shown: Sequence[ColumnElement[Any] | InstrumentedAttribute[Any]] = (),
+        shown: Select[*tuple[Any, ...]] | None = None,
     ) -> Page[Row[Any]]:
         """Return the rows of a statement after the one with some keys, followed by their keys.
 
         Postgres reads all selected columns of every row that it sorts, not only of one page. If
         these are large, the statement selects only the last column, which must then be the whole
-        key, and the columns of ``shown`` are read for the rows of the page.
+        key, and ``shown`` is read for the rows of the page.
         """
         n_keys = len(self.columns)
         key = self.columns[-1]
-        chosen = statement if shown else statement.add_columns(*self.columns)
+        chosen = statement.add_columns(*self.columns) if shown is None else statement
         rows: list[Row[Any]] = []
         for part, order in self._parts(after):
             n_wanted = limit + 1 - len(rows)
             page = chosen.where(*part).order_by(*order).limit(n_wanted)
-            if shown:
-                page = select(*shown, *self.columns).where(key.in_(page)).order_by(*order)
+            if shown is not None:
+                page = shown.add_columns(*self.columns).where(key.in_(page)).order_by(*order)
             rows += tx.execute(page).all()
             if len(rows) > limit:
                 # One more row than the limit, so there is a next page.
@@ -159,7 +159,8 @@ def within(
 
 
 def one_of(
-    column: ColumnElement[str] | InstrumentedAttribute[str], values: Sequence[str]
+    column: ColumnElement[str] | InstrumentedAttribute[str] | InstrumentedAttribute[str | None],
+    values: Sequence[str],
 ) -> list[ColumnElement[bool]]:
     """Return the condition that a column has one of some values; none without values."""
     # With = instead of IN, an index returns the rows in the list's order.

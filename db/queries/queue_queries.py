@@ -33,8 +33,9 @@ from db.queue import claims
 from db.tables.base import Claimable, JobRow
 from db.tables.batches import OPEN_STATES, AudioBatch
 from db.tables.job_runs import JobRun
-from db.tables.sessions import SESSION_STATES, UNFINISHED_STATES, AudioSession
+from db.tables.sessions import FINAL_STATES, UNFINISHED_STATES, AudioSession
 from db.tables.spans import SessionSpan
+from db.tables.unfinished import UnfinishedSession
 from db.tables.webhooks import WebhookDelivery, WebhookEndpoint
 
 
@@ -73,9 +74,9 @@ class Backlog:
 def sessions_in(state: str) -> WorkRows:
     """Return the sessions in a stage. While a session is detecting, its spans are the items."""
     return WorkRows(
-        table=AudioSession,
-        waits=AudioSession.state == state,
-        names={"session_id": AudioSession.id},
+        table=UnfinishedSession,
+        waits=UnfinishedSession.state == state,
+        names={"session_id": UnfinishedSession.session_id},
     )
 
 
@@ -110,9 +111,11 @@ def _webhook_backlog() -> Select[int, float | None]:
 
 SPANS = WorkRows(
     table=SessionSpan,
-    waits=and_(AudioSession.state == "detecting", SessionSpan.state == "pending"),
+    waits=and_(UnfinishedSession.state == "detecting", SessionSpan.state == "pending"),
     names={"session_id": SessionSpan.session_id, "span_index": SessionSpan.span_index},
-    source=join(SessionSpan, AudioSession, AudioSession.id == SessionSpan.session_id),
+    source=join(
+        SessionSpan, UnfinishedSession, UnfinishedSession.session_id == SessionSpan.session_id
+    ),
 )
 BATCHES = WorkRows(
     table=AudioBatch, waits=AudioBatch.state.in_(OPEN_STATES), names={"batch_id": AudioBatch.id}
@@ -146,7 +149,6 @@ def take_stalled(
                 table.nudged_at <= claims.seconds_from_now(-unnudged_s),
             ),
         )
-        .order_by(table.due_at)
         .limit(limit)
     )
     found = tx.execute(
@@ -195,19 +197,16 @@ def _backlog(rows: WorkRows) -> Select[*tuple[Any, ...]]:
 
 def count_unfinished(tx: Session) -> dict[str, int]:
     """Count the sessions in each unfinished state."""
-    return dict.fromkeys(UNFINISHED_STATES, 0) | _count(
-        tx, AudioSession.state.in_(UNFINISHED_STATES)
-    )
+    return dict.fromkeys(UNFINISHED_STATES, 0) | _count(tx, UnfinishedSession.state)
 
 
 def count_finished(tx: Session) -> dict[str, int]:
     """Count the sessions in each final state. Reads the whole table."""
-    ended = [state for state in SESSION_STATES if state not in UNFINISHED_STATES]
-    return dict.fromkeys(ended, 0) | _count(tx, AudioSession.state.in_(ended))
+    return dict.fromkeys(FINAL_STATES, 0) | _count(tx, AudioSession.outcome)
 
 
-def _count(tx: Session, which: ColumnElement[bool]) -> dict[str, int]:
-    rows = tx.execute(
-        select(AudioSession.state, func.count()).where(which).group_by(AudioSession.state)
-    )
-    return dict(rows.all())
+def _count(
+    tx: Session, state: InstrumentedAttribute[str] | InstrumentedAttribute[str | None]
+) -> dict[str, int]:
+    rows = tx.execute(select(state, func.count()).where(state.is_not(None)).group_by(state))
+    return {state: count for state, count in rows if state is not None}

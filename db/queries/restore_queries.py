@@ -12,11 +12,12 @@ from sqlalchemy.orm import Session
 
 from db.blobs.keys import SESSIONS
 from db.queries import batch_queries
+from db.queue import session_moves
 from db.tables.batches import AudioBatch
 from db.tables.retention import OrphanBlob
 from db.tables.sessions import UNFINISHED_STATES, AudioSession
 
-_IS_UNFINISHED = AudioSession.state.in_(UNFINISHED_STATES)
+_IS_UNFINISHED = AudioSession.outcome.is_(None)
 
 #: The key of the audio that a session must have: of its recording while it is unfinished, or of the
 #: upload that it will be copied from; then of what may be served. Null if it has none, such as a
@@ -99,7 +100,6 @@ def adopt(
         {
             "id": each.session_id,
             "state": "queued",
-            "lane": user_id,
             "user_id": user_id,
             "file_name": str(each.session_id),
             "recording_key": each.key,
@@ -108,13 +108,13 @@ def adopt(
         }
         for each in recordings
     ]
-    added = tx.scalars(
+    added = (
         postgresql.insert(AudioSession)
         .values(rows)
         .on_conflict_do_nothing(index_elements=["id"])
-        .returning(AudioSession.id)
+        .returning(*session_moves.QUEUED)
     )
-    return len(added.all())
+    return len(session_moves.queue(tx, added.cte()))
 
 
 def forget_marks(tx: Session, ids: Iterable[uuid.UUID]) -> None:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import NamedTuple, TypedDict, Unpack
 
-from sqlalchemy import and_, delete, func, insert, or_, select, text, update
+from sqlalchemy import delete, exists, func, insert, or_, select, text, update
 from sqlalchemy.orm import Session
 from sqlalchemy.sql.elements import ColumnElement
 
@@ -18,7 +18,8 @@ from db.queue import claims
 from db.tables.detections import NoiseDetection
 from db.tables.documents.job_results import TableSize
 from db.tables.retention import KeptClip
-from db.tables.sessions import UNFINISHED_STATES, AudioSession
+from db.tables.sessions import AudioSession
+from db.tables.unfinished import UnfinishedSession
 
 # --- sessions past their retention -------------------------------------------------------------
 
@@ -38,10 +39,10 @@ class Past:
         if not self.failed:
             return AudioSession.finished_at < cutoff
         # A session that waits for storage, or is retried after it was given up, will still end.
-        is_stuck = and_(
-            AudioSession.state.in_(UNFINISHED_STATES),
-            AudioSession.uncounted == 0,
-            ~AudioSession.waits_for_storage,
+        is_stuck = exists().where(
+            UnfinishedSession.session_id == AudioSession.id,
+            UnfinishedSession.uncounted == 0,
+            ~UnfinishedSession.waits_for_storage,
         )
         return (AudioSession.created_at < cutoff) & or_(AudioSession.state == "failed", is_stuck)
 

@@ -8,10 +8,11 @@ from sqlalchemy import delete, func, null, select, update
 from sqlalchemy.orm import Session
 
 from db.queries import session_queries
-from db.queue import claims
+from db.queue import session_moves
 from db.tables.metrics import ProcessingMetric
 from db.tables.sessions import KEEP, AudioSession
 from db.tables.spans import SessionSpan
+from db.tables.unfinished import SessionLeftovers
 
 #: The codes of sessions that may be retried: those that were given up, and those without a single
 #: analysed span.
@@ -36,13 +37,8 @@ def retry_session(tx: Session, session_id: uuid.UUID, *, owner: uuid.UUID | None
     claimed = func.mod(used, CLAIM_NUMBERS)
     fresh = {
         "state": "queued",
-        **claims.at_move(AudioSession),
-        "attempt": claimed,
-        "uncounted": claimed,
-        "first_claim": claimed,
         "started_at": None,
         "finished_at": None,
-        "tidied_at": None,
         "pcm_key": None,
         "levels_key": None,
         "bands_key": None,
@@ -54,21 +50,23 @@ def retry_session(tx: Session, session_id: uuid.UUID, *, owner: uuid.UUID | None
         "summary": null(),
         "problem": null(),
     }
-    retried = claims.changed(
-        tx.execute(
-            update(AudioSession)
-            .where(
-                AudioSession.id == session_id,
-                session_queries.is_of(AudioSession, owner),
-                # The audio of other sessions has been removed.
-                AudioSession.privacy == KEEP,
-                AudioSession.state == "failed",
-                AudioSession.problem["code"].astext.in_(RETRIABLE),
-            )
-            .values(**fresh),
-            execution_options={"synchronize_session": False},
+    restarted = (
+        update(AudioSession)
+        .where(
+            AudioSession.id == session_id,
+            session_queries.is_of(AudioSession, owner),
+            # The audio of other sessions has been removed.
+            AudioSession.privacy == KEEP,
+            AudioSession.state == "failed",
+            AudioSession.problem["code"].astext.in_(RETRIABLE),
         )
+        .values(**fresh)
+        .returning(*session_moves.QUEUED, claimed.label("claimed"))
+        .cte()
     )
-    if retried:
-        tx.execute(delete(SessionSpan).where(SessionSpan.session_id == session_id))
-    return retried
+    first = restarted.c.claimed
+    if not session_moves.queue(tx, restarted, first_claim=first, attempt=first, uncounted=first):
+        return False
+    for table in (SessionSpan, SessionLeftovers):
+        tx.execute(delete(table).where(table.session_id == session_id))
+    return True

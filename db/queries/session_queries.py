@@ -12,7 +12,10 @@ from datetime import datetime, timedelta
 from typing import NamedTuple, NotRequired, Required, TypedDict, Unpack
 
 from sqlalchemy import (
+    Text,
+    and_,
     case,
+    exists,
     func,
     insert,
     literal,
@@ -25,12 +28,13 @@ from sqlalchemy.orm import InstrumentedAttribute, Session
 from sqlalchemy.sql.elements import ColumnElement
 
 from db.queries import partition_queries
-from db.queue import claims
+from db.queue import claims, session_moves
 from db.queue.claims import SessionWork, WorkItem
 from db.tables.base import JsonObject, Owned
 from db.tables.detections import NoiseDetection, StoredCandidate
 from db.tables.metrics import ProcessingMetric
-from db.tables.sessions import NO_LANE, UNFINISHED_STATES, AudioSession
+from db.tables.sessions import AudioSession
+from db.tables.unfinished import UnfinishedSession
 
 #: The source URL of a session's recording without its query, which may contain a secret.
 SOURCE_ADDRESS = func.split_part(
@@ -79,12 +83,10 @@ class NewSessionRow(RequestedColumns, total=False):
     created_at: datetime
 
 
-def add_session(tx: Session, **values: Unpack[NewSessionRow]) -> AudioSession:
+def add_session(tx: Session, **values: Unpack[NewSessionRow]) -> None:
     """Add a session for a new recording, queued in its lane."""
-    lane = values.get("user_id") or values.get("batch_id") or NO_LANE
-    return tx.execute(
-        insert(AudioSession).values(state="queued", lane=lane, **values).returning(AudioSession)
-    ).scalar_one()
+    added = insert(AudioSession).values(state="queued", **values).returning(*session_moves.QUEUED)
+    session_moves.queue(tx, added.cte())
 
 
 def is_of(table: type[Owned], owner: uuid.UUID | None) -> ColumnElement[bool]:
@@ -104,11 +106,16 @@ def get_session(
 def session_version(tx: Session, session_id: uuid.UUID) -> str | None:
     """Return a version token that changes whenever the session's row changes; None without a row.
 
-    It is the row's ``xmin``: the cheapest check that misses nothing, since everything shown of a
-    session is written together with its row.
+    It is the ``xmin`` of the row and of its work: the cheapest check that misses nothing, since
+    everything shown of a session is written together with one of them.
     """
+    of_work = func.coalesce(literal_column("'.' || unfinished_sessions.xmin::text", Text), "")
     return tx.execute(
-        select(literal_column("audio_sessions.xmin::text")).where(AudioSession.id == session_id)
+        select(literal_column("audio_sessions.xmin::text").concat(of_work))
+        .outerjoin_from(
+            AudioSession, UnfinishedSession, UnfinishedSession.session_id == AudioSession.id
+        )
+        .where(AudioSession.id == session_id)
     ).scalar_one_or_none()
 
 
@@ -120,15 +127,15 @@ def clock(tx: Session) -> datetime:
 
 def note_share(tx: Session, work: SessionWork, *, attempt: int, share: float) -> bool:
     """Write the share of a session's stage that is done; False if the claim was lost."""
-    grows = AudioSession.stage_share < share
+    grows = UnfinishedSession.stage_share < share
     return claims.update_held(
         tx,
         work,
         attempt,
         {
-            "stage_share": func.greatest(AudioSession.stage_share, share),
+            "stage_share": func.greatest(UnfinishedSession.stage_share, share),
             "stage_told_at": case(
-                (grows, func.clock_timestamp()), else_=AudioSession.stage_told_at
+                (grows, func.clock_timestamp()), else_=UnfinishedSession.stage_told_at
             ),
         },
     )
@@ -138,16 +145,24 @@ def note_brought(
     tx: Session, work: SessionWork, *, attempt: int, key: str, size_bytes: int, file_name: str
 ) -> bool:
     """Record the key, size and name of a fetched recording; False if the claim was lost."""
-    return claims.update_held(
-        tx,
-        work,
-        attempt,
-        {
-            "recording_key": key,
-            "size_bytes": size_bytes,
-            "file_name": file_name,
-            "source_url": SOURCE_ADDRESS,
-        },
+    held = (
+        select(UnfinishedSession.session_id)
+        .where(claims.held(work, attempt))
+        .with_for_update(key_share=True)
+        .cte()
+    )
+    return claims.changed(
+        tx.execute(
+            update(AudioSession)
+            .where(AudioSession.id == held.c.session_id)
+            .values(
+                recording_key=key,
+                size_bytes=size_bytes,
+                file_name=file_name,
+                source_url=SOURCE_ADDRESS,
+            ),
+            execution_options={"synchronize_session": False},
+        )
     )
 
 
@@ -170,25 +185,16 @@ def served_audio(tx: Session, session_ids: Iterable[uuid.UUID]) -> dict[uuid.UUI
 
 def cancel_session(tx: Session, session_id: uuid.UUID, *, owner: uuid.UUID | None = None) -> bool:
     """Cancel an unfinished session; False if there was nothing to cancel."""
-    return claims.changed(
-        tx.execute(
-            update(AudioSession)
-            .where(
-                AudioSession.id == session_id,
-                is_of(AudioSession, owner),
-                AudioSession.state.in_(UNFINISHED_STATES),
-            )
-            .values(state="cancelled", finished_at=func.clock_timestamp()),
-            execution_options={"synchronize_session": False},
-        )
-    )
+    of_owner = exists().where(AudioSession.id == session_id, is_of(AudioSession, owner))
+    which = and_(UnfinishedSession.session_id == session_id, of_owner)
+    return bool(session_moves.move(tx, which, to="cancelled"))
 
 
 def waited_for_backbone_s(tx: Session, session_id: uuid.UUID) -> float:
     """Return how long a session has waited for a worker with its backbone, in seconds."""
-    waited = func.clock_timestamp() - AudioSession.backbone_missed_at
+    waited = func.clock_timestamp() - UnfinishedSession.backbone_missed_at
     found = tx.execute(
-        select(func.extract("epoch", waited)).where(AudioSession.id == session_id)
+        select(func.extract("epoch", waited)).where(UnfinishedSession.session_id == session_id)
     ).scalar_one_or_none()
     return float(found or 0.0)
 
@@ -285,9 +291,6 @@ def known_ids(
 
 def oldest_unfinished_s(tx: Session) -> float | None:
     """Return the age of the oldest unfinished session in seconds, or None."""
-    age = tx.execute(
-        select(
-            func.extract("epoch", func.clock_timestamp() - func.min(AudioSession.created_at))
-        ).where(AudioSession.state.in_(UNFINISHED_STATES))
-    ).scalar_one()
+    oldest = func.min(UnfinishedSession.created_at)
+    age = tx.execute(select(func.extract("epoch", func.clock_timestamp() - oldest))).scalar_one()
     return None if age is None else float(age)

@@ -4,18 +4,19 @@ from __future__ import annotations
 
 import uuid
 from datetime import datetime
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
-from sqlalchemy import Text, Uuid, bindparam, cast, func, literal_column, or_, select
+from sqlalchemy import Select, Text, Uuid, bindparam, cast, func, literal_column, or_, select
 
 from db.queries.session_queries import SOURCE_ADDRESS
 from db.store import CompiledQuery, Store
 from db.tables.sessions import AudioSession
 from db.tables.spans import SessionSpan
+from db.tables.unfinished import UnfinishedSession
 
-#: The columns of a session that the API shows or computes from. JSON columns are returned as text,
+#: Sessions with the columns that the API shows or computes from. JSON columns are returned as text,
 #: which the API decodes directly into its response types.
-SESSION_VIEW_COLUMNS = (
+SESSION_VIEW: Select[*tuple[Any, ...]] = select(
     AudioSession.id,
     AudioSession.state,
     AudioSession.file_name,
@@ -42,13 +43,17 @@ SESSION_VIEW_COLUMNS = (
     AudioSession.batch_id,
     AudioSession.webhook_id,
     AudioSession.spans_total,
-    AudioSession.spans_finished,
-    AudioSession.stage_share,
-    AudioSession.stage_since,
-    AudioSession.stage_told_at,
-    AudioSession.waits_for_storage,
+    func.coalesce(UnfinishedSession.spans_finished, AudioSession.spans_finished).label(
+        "spans_finished"
+    ),
+    func.coalesce(UnfinishedSession.stage_share, literal_column("0")).label("stage_share"),
+    UnfinishedSession.stage_since,
+    UnfinishedSession.stage_told_at,
+    func.coalesce(UnfinishedSession.waits_for_storage, literal_column("false")).label(
+        "waits_for_storage"
+    ),
     AudioSession.created_at,
-    AudioSession.started_at,
+    func.coalesce(UnfinishedSession.started_at, AudioSession.started_at).label("started_at"),
     AudioSession.finished_at,
     SOURCE_ADDRESS.label("source_url"),
     cast(AudioSession.thresholds, Text).label("thresholds"),
@@ -61,12 +66,12 @@ SESSION_VIEW_COLUMNS = (
     .scalar_subquery()
     .label("spans_failed"),
     func.clock_timestamp().label("now"),
-)
+).outerjoin(UnfinishedSession, UnfinishedSession.session_id == AudioSession.id)
 _OWNER = bindparam("owner", type_=Uuid)
 
 
 class SessionView(NamedTuple):
-    """The values of `SESSION_VIEW_COLUMNS`."""
+    """The values of `SESSION_VIEW`."""
 
     id: uuid.UUID
     state: str
@@ -112,7 +117,7 @@ class SessionView(NamedTuple):
 
 
 _SESSION = CompiledQuery(
-    select(*SESSION_VIEW_COLUMNS).where(
+    SESSION_VIEW.where(
         AudioSession.id == bindparam("session_id"),
         or_(_OWNER.is_(None), AudioSession.user_id == _OWNER),
     ),

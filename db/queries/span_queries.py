@@ -5,14 +5,16 @@ from __future__ import annotations
 import uuid
 from collections.abc import Iterable, Sequence
 
-from sqlalchemy import case, delete, func, insert, select, update
+from sqlalchemy import and_, delete, func, insert, select, update
 from sqlalchemy.orm import Session
+from sqlalchemy.sql.elements import ColumnElement
 
 from db.queries.stage_results import DetectDone
-from db.queue import claims
+from db.queue import claims, session_moves
 from db.queue.claims import SessionWork
 from db.tables.sessions import AudioSession
 from db.tables.spans import SessionSpan
+from db.tables.unfinished import UnfinishedSession
 
 
 def add_spans(tx: Session, session_id: uuid.UUID, spans: Iterable[tuple[int, int, int]]) -> None:
@@ -38,44 +40,41 @@ def get_span(tx: Session, session_id: uuid.UUID, span_index: int) -> SessionSpan
 def finish_span(tx: Session, work: SessionWork, *, attempt: int, values: DetectDone) -> bool | None:
     """Finish a span and count it; True if it was the session's last, None if the claim was lost.
 
-    The barrier: the count is in the session's row and is raised under its lock, in the transaction
-    that finishes the span, behind the span's fence. Exactly one caller can see it reach the total,
-    and that one moves the session to its next state.
+    The barrier: the count is in the row of the session's work and is raised under its lock, in the
+    transaction that finishes the span, behind the span's fence. Exactly one caller can see it reach
+    the total, and that one moves the session to its next state.
     """
     if not claims.update_held(tx, work, attempt, values):
         return None
-    n_finished = AudioSession.spans_finished + 1
-    is_last = n_finished >= AudioSession.spans_total
-    now = func.now()
+    total = select(AudioSession.spans_total).where(AudioSession.id == work.session_id)
     begun = select(SessionSpan.started_at).where(
         SessionSpan.session_id == work.session_id, SessionSpan.span_index == work.span_index
     )
-    state_after = tx.execute(
-        update(AudioSession)
-        .where(
-            AudioSession.id == work.session_id,
-            AudioSession.state == "detecting",
-            AudioSession.resplits == work.resplits,
-        )
+    is_last = tx.execute(
+        update(UnfinishedSession)
+        .where(_detecting(work))
         .values(
-            spans_finished=n_finished,
-            stage_since=case(
-                (is_last, None),
-                else_=func.coalesce(AudioSession.stage_since, begun.scalar_subquery()),
-            ),
-            stage_told_at=case((is_last, None), else_=func.clock_timestamp()),
-            state=case((is_last, "aggregating"), else_=AudioSession.state),
-            attempt=case((is_last, AudioSession.first_claim), else_=AudioSession.attempt),
+            spans_finished=UnfinishedSession.spans_finished + 1,
+            stage_since=func.coalesce(UnfinishedSession.stage_since, begun.scalar_subquery()),
+            stage_told_at=func.clock_timestamp(),
             waits_for_storage=False,
-            uncounted=case((is_last, AudioSession.first_claim), else_=AudioSession.uncounted),
-            due_at=case((is_last, now), else_=AudioSession.due_at),
-            nudged_at=case((is_last, now), else_=AudioSession.nudged_at),
         )
-        .returning(AudioSession.state),
+        .returning(UnfinishedSession.spans_finished >= total.scalar_subquery()),
         execution_options={"synchronize_session": False},
     ).scalar_one_or_none()
-    # The session may have been cancelled meanwhile: then it is not moved.
-    return state_after == "aggregating"
+    if is_last:
+        session_moves.move(tx, _detecting(work), to="aggregating")
+    # The session may have been cancelled meanwhile: then it is neither counted nor moved.
+    return bool(is_last)
+
+
+def _detecting(work: SessionWork) -> ColumnElement[bool]:
+    """Return the condition of the detecting session that a span belongs to."""
+    return and_(
+        UnfinishedSession.session_id == work.session_id,
+        UnfinishedSession.state == "detecting",
+        UnfinishedSession.resplits == work.resplits,
+    )
 
 
 def split_again(tx: Session, work: SessionWork, *, attempt: int) -> bool:
@@ -93,25 +92,21 @@ def split_again(tx: Session, work: SessionWork, *, attempt: int) -> bool:
     )
     if not claims.is_held(tx, work, attempt=attempt):
         return False
-    state = AudioSession.state == (work.state if work.span_index is None else "detecting")
-    moved = tx.execute(
-        update(AudioSession)
-        .where(AudioSession.id == work.session_id, state, AudioSession.resplits == work.resplits)
-        .values(
-            state="splitting",
-            resplits=AudioSession.resplits + 1,
-            spans_total=0,
-            spans_finished=0,
-            pcm_key=None,
-            wide_pcm_key=None,
-            levels_key=None,
-            bands_key=None,
-            spectrogram_key=None,
-            **claims.at_move(AudioSession),
-        ),
-        execution_options={"synchronize_session": False},
+    moved = session_moves.move(
+        tx,
+        _detecting(work) if work.span_index is not None else work.waits(),
+        to="splitting",
+        work={"resplits": UnfinishedSession.resplits + 1, "spans_finished": 0},
+        values={
+            "spans_total": 0,
+            "pcm_key": None,
+            "wide_pcm_key": None,
+            "levels_key": None,
+            "bands_key": None,
+            "spectrogram_key": None,
+        },
     )
-    if not claims.changed(moved):
+    if not moved:
         return False
     tx.execute(
         delete(SessionSpan).where(SessionSpan.session_id == work.session_id),

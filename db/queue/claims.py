@@ -17,9 +17,11 @@ from sqlalchemy import CursorResult, and_, exists, func, select, update
 from sqlalchemy.orm import Session
 from sqlalchemy.sql.elements import ColumnElement
 
+from db.queue import session_moves
 from db.tables.base import Claimable, Traced
 from db.tables.sessions import AudioSession
 from db.tables.spans import SessionSpan
+from db.tables.unfinished import UnfinishedSession
 
 
 class WorkItem(ABC):
@@ -60,8 +62,8 @@ class SessionWork(WorkItem):
     resplits: int = 0
 
     @property
-    def table(self) -> type[AudioSession] | type[SessionSpan]:
-        return AudioSession if self.span_index is None else SessionSpan
+    def table(self) -> type[UnfinishedSession] | type[SessionSpan]:
+        return UnfinishedSession if self.span_index is None else SessionSpan
 
     @property
     def names(self) -> dict[str, Any]:
@@ -73,16 +75,17 @@ class SessionWork(WorkItem):
 
     def waits(self) -> ColumnElement[bool]:
         of_session = and_(
-            AudioSession.id == self.session_id, AudioSession.resplits == self.resplits
+            UnfinishedSession.session_id == self.session_id,
+            UnfinishedSession.resplits == self.resplits,
         )
         if self.span_index is None:
-            return and_(of_session, AudioSession.state == self.state)
+            return and_(of_session, UnfinishedSession.state == self.state)
         return and_(
             SessionSpan.session_id == self.session_id,
             SessionSpan.span_index == self.span_index,
             SessionSpan.state == self.state,
             # A span is work only while its session is detecting: not if that is cancelled.
-            exists().where(of_session, AudioSession.state == "detecting"),
+            exists().where(of_session, UnfinishedSession.state == "detecting"),
         )
 
 
@@ -171,19 +174,10 @@ def at_claim(table: type[Claimable], *, lease_s: float) -> dict[str, Any]:
     return values
 
 
-def at_move(table: type[Claimable]) -> dict[str, Any]:
+def at_move() -> dict[str, Any]:
     """Return the values, besides the state, that a move to the next state writes to a row."""
-    values = {
-        **UNTRIED,
-        # The same time for both, as the caller nudges right after the commit.
-        "due_at": func.now(),
-        "nudged_at": func.now(),
-    }
-    if table is AudioSession:
-        values |= {"attempt": AudioSession.first_claim, "uncounted": AudioSession.first_claim}
-        values |= {"stage_share": 0, "stage_since": None, "stage_told_at": None}
-        values |= {"backbone_missed_at": None}
-    return values
+    # The same time for both, as the caller nudges right after the commit.
+    return {**UNTRIED, "due_at": func.now(), "nudged_at": func.now()}
 
 
 def extend_lease(tx: Session, work: WorkItem, *, attempt: int, lease_s: float) -> bool:
@@ -209,8 +203,11 @@ def wait_for_storage(
     if held and isinstance(work, SessionWork) and work.span_index is not None:
         # The session shows that its spans wait, until the next span is finished.
         tx.execute(
-            update(AudioSession)
-            .where(AudioSession.id == work.session_id, AudioSession.state == "detecting")
+            update(UnfinishedSession)
+            .where(
+                UnfinishedSession.session_id == work.session_id,
+                UnfinishedSession.state == "detecting",
+            )
             .values(waits_for_storage=True),
             execution_options={"synchronize_session": False},
         )
@@ -224,7 +221,7 @@ def wait_for_backbone(
 
     It does not count as an attempt.
     """
-    since = func.coalesce(AudioSession.backbone_missed_at, func.clock_timestamp())
+    since = func.coalesce(UnfinishedSession.backbone_missed_at, func.clock_timestamp())
     values = {"backbone_missed_at": since}
     return _give_back_uncounted(
         tx, work, attempt=attempt, delay_s=delay_s, error=error, values=values
@@ -257,18 +254,25 @@ def advance(
 
     The row arrives there unclaimed and due at once.
     """
-    fresh = {"state": to, **at_move(work.table)}
+    values = values or {}
+    if isinstance(work, SessionWork):
+        return bool(session_moves.move(tx, held(work, attempt), to=to, values=values))
+    fresh = {"state": to, **at_move()}
     if to not in work.table.unfinished:
         fresh["finished_at"] = func.clock_timestamp()
-    return update_held(tx, work, attempt, fresh | dict(values or {}))
+    return update_held(tx, work, attempt, fresh | dict(values))
+
+
+def held(work: WorkItem, attempt: int) -> ColumnElement[bool]:
+    """Return the condition of the row that holds while a claim holds it: the fence."""
+    return and_(work.waits(), work.table.attempt == attempt)
 
 
 def update_held(tx: Session, work: WorkItem, attempt: int, values: Mapping[str, Any]) -> bool:
     """Write to a row behind the fence: only if the claim has the row's attempt number."""
-    table = work.table
     return changed(
         tx.execute(
-            update(table).where(work.waits(), table.attempt == attempt).values(**values),
+            update(work.table).where(held(work, attempt)).values(**values),
             execution_options={"synchronize_session": False},
         )
     )
@@ -282,7 +286,7 @@ def changed(result: Any) -> bool:
 
 def is_held(tx: Session, work: WorkItem, *, attempt: int) -> bool:
     """Whether a claim still holds its row."""
-    row = select(work.table.attempt).where(work.waits(), work.table.attempt == attempt)
+    row = select(work.table.attempt).where(held(work, attempt))
     return tx.execute(row).scalar_one_or_none() is not None
 
 

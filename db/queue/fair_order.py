@@ -34,7 +34,8 @@ from sqlalchemy import (
 from sqlalchemy.orm import Session
 
 from db.queue.claims import Claim, SessionWork
-from db.tables.sessions import PRIORITIES, Turn
+from db.tables.sessions import PRIORITIES
+from db.tables.unfinished import Turn
 
 #: One claim in this many begins with ``normal``, and one with ``low``. A smaller number weakens
 #: priorities; a larger one lets the lower ones wait longer.
@@ -50,7 +51,7 @@ def next_session(tx: Session, *, state: str, lease_s: float) -> Claim[SessionWor
     row = _take(tx, NEXT_SESSION, state, lease_s=lease_s)
     if row is None:
         return None
-    work = SessionWork(session_id=row.id, state=state, resplits=row.resplits)
+    work = SessionWork(session_id=row.session_id, state=state, resplits=row.resplits)
     return Claim(work, row.attempt, row.uncounted)
 
 
@@ -114,34 +115,33 @@ def claim(sql: str) -> TextClause:
 # In both claims a lateral join visits the rows on its left in their order and stops at the limit:
 # only the claimed row is locked, and rows locked by other claims are skipped.
 
-#: Claims the first session found, range by range. The constant list of states allows the use of the
-#: partial index for any parameter.
+#: Claims the first session found, range by range.
 NEXT_SESSION = claim("""
     WITH found AS (
-        SELECT wanted.priority, session.lane, session.id
+        SELECT wanted.priority, session.lane, session.session_id
         FROM unnest(:priorities, :lowest, :highest) AS wanted (priority, lowest, highest)
         CROSS JOIN LATERAL (
-            SELECT lane, id
-            FROM audio_sessions
-            WHERE state = :state AND state IN ('queued', 'splitting', 'aggregating')
+            SELECT lane, session_id
+            FROM unfinished_sessions
+            WHERE state = :state
               AND priority = wanted.priority
               AND lane BETWEEN wanted.lowest AND wanted.highest
               AND due_at <= clock_timestamp()
-            ORDER BY lane, created_at, id
+            ORDER BY lane, created_at, session_id
             LIMIT 1
             FOR NO KEY UPDATE SKIP LOCKED
         ) AS session
         LIMIT 1
     )
-    UPDATE audio_sessions AS session
+    UPDATE unfinished_sessions AS session
     SET attempt = session.attempt + 1,
         due_at = clock_timestamp() + make_interval(secs => :lease_s),
         waits_for_storage = false,
         started_at = coalesce(session.started_at, clock_timestamp()),
         stage_since = coalesce(session.stage_since, clock_timestamp())
     FROM found
-    WHERE session.id = found.id
-    RETURNING found.priority, found.lane, session.id, session.attempt, session.uncounted,
+    WHERE session.session_id = found.session_id
+    RETURNING found.priority, found.lane, session.session_id, session.attempt, session.uncounted,
               session.resplits
 """)
 
@@ -151,17 +151,17 @@ NEXT_SPAN = claim("""
         SELECT wanted.priority, session.lane, session.resplits, span.session_id, span.span_index
         FROM unnest(:priorities, :lowest, :highest) AS wanted (priority, lowest, highest)
         CROSS JOIN LATERAL (
-            SELECT lane, id, resplits
-            FROM audio_sessions
+            SELECT lane, session_id, resplits
+            FROM unfinished_sessions
             WHERE state = 'detecting'
               AND priority = wanted.priority
               AND lane BETWEEN wanted.lowest AND wanted.highest
-            ORDER BY lane, created_at, id
+            ORDER BY lane, created_at, session_id
         ) AS session
         CROSS JOIN LATERAL (
             SELECT session_id, span_index
             FROM session_spans
-            WHERE session_id = session.id AND state = 'pending'
+            WHERE session_id = session.session_id AND state = 'pending'
               AND due_at <= clock_timestamp()
             ORDER BY span_index
             LIMIT 1

@@ -28,9 +28,10 @@ class AnalysisJob(JobRow, Base):
         CheckConstraint("percent BETWEEN 0 AND 100", name="percent"),
         CheckConstraint("jsonb_typeof(limits_db) = 'object'", name="limits_db"),
         CheckConstraint("(state = 'completed') = (result IS NOT NULL)", name="result"),
+        # Without what a claim writes, so that claims and progress are HOT.
         Index(
             "ix_analyses_unfinished",
-            "due_at",
+            "session_id",
             postgresql_where=text("state = 'pending'"),
         ),
     )

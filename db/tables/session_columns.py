@@ -5,7 +5,7 @@ from __future__ import annotations
 import uuid
 from datetime import datetime
 
-from sqlalchemy import ARRAY, BigInteger, Double, ForeignKey, SmallInteger, Text, text
+from sqlalchemy import ARRAY, BigInteger, Double, ForeignKey, Text, text
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.orm import Mapped, mapped_column
 
@@ -137,9 +137,6 @@ class RecordingOfSession:
     backbone_sha256: Mapped[str | None] = mapped_column(
         comment="The hash of the backbone's weights."
     )
-    backbone_missed_at: Mapped[datetime | None] = mapped_column(
-        comment="When it began to wait for a worker that has its backbone; null if it does not."
-    )
     levels_key: Mapped[str | None] = mapped_column(comment="The key of its levels over time.")
     bands_key: Mapped[str | None] = mapped_column(
         comment=(
@@ -181,15 +178,7 @@ class RecordingOfSession:
     spans_finished: Mapped[int] = mapped_column(
         server_default=text("0"),
         comment=(
-            "The number of its spans that are done or failed. The transaction that reaches "
-            "the total ends the stage."
-        ),
-    )
-    resplits: Mapped[int] = mapped_column(
-        SmallInteger,
-        server_default=text("0"),
-        comment=(
-            "How often it was decoded again because decoded audio was missing. Attempts "
-            "restart each time, so this is part of every fence and of the keys of products."
+            "The number of its spans that were done or failed when it was last moved; meanwhile "
+            "the row of its work counts them."
         ),
     )

@@ -1,4 +1,4 @@
-"""The table of sessions, and the turns of their lanes."""
+"""The table of sessions."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 from sqlalchemy import (
     BigInteger,
     CheckConstraint,
+    Computed,
     ForeignKey,
     Index,
     SmallInteger,
@@ -22,7 +23,6 @@ from sqlalchemy.sql.elements import ColumnElement
 
 from db.tables.base import (
     Base,
-    Claimable,
     JsonObject,
     Owned,
     StoredProblem,
@@ -42,7 +42,7 @@ SESSION_STATES = (
     "failed",
     "cancelled",
 )
-UNFINISHED_STATES = SESSION_STATES[:4]
+UNFINISHED_STATES, FINAL_STATES = SESSION_STATES[:4], SESSION_STATES[4:]
 
 #: The stage of work whose latest try ended because the blob store was unavailable or full.
 WAITING_FOR_STORAGE = "waiting for storage"
@@ -50,8 +50,6 @@ WAITING_FOR_STORAGE = "waiting for storage"
 #: The priorities, highest first. A row stores the index in this list, so that an index sorts by it.
 PRIORITIES = ("high", "normal", "low")
 NORMAL = PRIORITIES.index("normal")
-#: The lane of sessions with neither a user nor a batch.
-NO_LANE = uuid.UUID(int=0)
 
 #: Options of a session: the offset to dB re full scale (bounds beyond those of any microphone and
 #: recorder), the calibrator's tone in dB SPL, and the bands to measure.
@@ -79,15 +77,17 @@ def level_reference(calibration_db: float | None) -> str:
     return "dBFS" if calibration_db is None else "dB SPL"
 
 
-class AudioSession(OptionsOfSession, RecordingOfSession, Claimable, Owned, Traced, Base):
-    """One recording on its way from upload to answer."""
+class AudioSession(OptionsOfSession, RecordingOfSession, Owned, Traced, Base):
+    """One recording on its way from upload to answer.
+
+    What its work changes often is in `UnfinishedSession`. Of what a session changes before its end,
+    only ``recorded_at`` and ``duration_s`` are in an index here, so most updates are HOT.
+    """
 
     __tablename__ = "audio_sessions"
-    unfinished = UNFINISHED_STATES
     __table_args__ = (
         CheckConstraint(one_of("state", SESSION_STATES), name="state"),
         CheckConstraint("spans_finished <= spans_total", name="spans"),
-        CheckConstraint("stage_share BETWEEN 0 AND 1", name="stage_share"),
         CheckConstraint(
             "calibration_db BETWEEN {} AND {}".format(*CALIBRATION_RANGE_DB), name="calibration"
         ),
@@ -122,15 +122,14 @@ class AudioSession(OptionsOfSession, RecordingOfSession, Claimable, Owned, Trace
         Index("ix_audio_sessions_user_recorded", "user_id", "recorded_at", "id"),
         Index("ix_audio_sessions_user_duration", "user_id", "duration_s", "id"),
         Index("ix_audio_sessions_user_finished", "user_id", "finished_at", "id"),
-        Index("ix_audio_sessions_user_state", "user_id", "state", "created_at", "id"),
-        Index("ix_audio_sessions_user_confidence", "user_id", "max_confidence"),
-        Index("ix_audio_sessions_user_file", "user_id", "file_name", "created_at", "id"),
-        Index("ix_audio_sessions_model_id", "model_id"),
+        Index("ix_audio_sessions_user_outcome", "user_id", "outcome", "created_at", "id"),
         Index(
-            "ix_audio_sessions_unfinished",
-            "due_at",
-            postgresql_where=text(one_of("state", UNFINISHED_STATES)),
+            "ix_audio_sessions_user_confidence",
+            "user_id",
+            "max_confidence",
+            postgresql_where=text("max_confidence IS NOT NULL"),
         ),
+        Index("ix_audio_sessions_user_file", "user_id", "file_name", "created_at", "id"),
         Index(
             "ix_audio_sessions_batch_created",
             "batch_id",
@@ -149,30 +148,7 @@ class AudioSession(OptionsOfSession, RecordingOfSession, Claimable, Owned, Trace
         Index(
             "ix_audio_sessions_batch_unfinished",
             "batch_id",
-            postgresql_where=text(f"batch_id IS NOT NULL AND {one_of('state', UNFINISHED_STATES)}"),
-        ),
-        # The next session: see db/queue/fair_order.py.
-        Index(
-            "ix_audio_sessions_turn",
-            "state",
-            "priority",
-            "lane",
-            "created_at",
-            "id",
-            postgresql_where=text(one_of("state", UNFINISHED_STATES)),
-        ),
-        Index(
-            "ix_audio_sessions_untidy",
-            "id",
-            postgresql_where=text("pcm_key IS NOT NULL"),
-        ),
-        # Sessions whose audio must still be removed.
-        Index(
-            "ix_audio_sessions_private",
-            "finished_at",
-            postgresql_where=text(
-                "privacy <> 'keep' AND audio_removed_at IS NULL AND finished_at IS NOT NULL"
-            ),
+            postgresql_where=text("batch_id IS NOT NULL AND outcome IS NULL"),
         ),
         # Sessions that may be past their retention.
         Index(
@@ -180,12 +156,8 @@ class AudioSession(OptionsOfSession, RecordingOfSession, Claimable, Owned, Trace
             "finished_at",
             postgresql_where=text("finished_at IS NOT NULL AND NOT legal_hold"),
         ),
-        # Ended sessions whose leftovers recovery has not finally removed.
-        Index(
-            "ix_audio_sessions_finished",
-            "finished_at",
-            postgresql_where=text("tidied_at IS NULL AND finished_at IS NOT NULL"),
-        ),
+        # Room on each page for new versions of its rows.
+        {"postgresql_with": {"fillfactor": 70}},
     )
 
     id: Mapped[uuid.UUID] = mapped_column(primary_key=True, comment="The session's ID.")
@@ -213,14 +185,20 @@ class AudioSession(OptionsOfSession, RecordingOfSession, Claimable, Owned, Trace
     started_at: Mapped[datetime | None] = mapped_column(comment="When a worker first claimed it.")
     finished_at: Mapped[datetime | None] = mapped_column(comment="When it ended; null until then.")
 
+    state: Mapped[str] = mapped_column(
+        comment="The state; the check constraint has the possible ones."
+    )
+    outcome: Mapped[str | None] = mapped_column(
+        Computed(f"CASE WHEN {one_of('state', FINAL_STATES)} THEN state END", persisted=True),
+        comment=(
+            "The state if it is final, else null. Indexes contain it instead of the state: so a "
+            "move to another unfinished state writes to none of them."
+        ),
+    )
     priority: Mapped[int] = mapped_column(
         SmallInteger,
         server_default=text(str(NORMAL)),
         comment="Its place in the fair order: 0 is high, 1 normal, 2 low.",
-    )
-    lane: Mapped[uuid.UUID] = mapped_column(
-        server_default=text(f"'{NO_LANE}'"),
-        comment="Its lane in the fair order: the user, else the batch, else zero.",
     )
     batch_id: Mapped[uuid.UUID | None] = mapped_column(
         ForeignKey("batches.id"), comment="The batch that it belongs to; null without one."
@@ -230,20 +208,6 @@ class AudioSession(OptionsOfSession, RecordingOfSession, Claimable, Owned, Trace
             "The webhook to notify at its end. Not a foreign key: removing a webhook would "
             "lock ending sessions, each of which waits for the webhook."
         )
-    )
-
-    stage_share: Mapped[float] = mapped_column(
-        server_default=text("0"),
-        comment=(
-            "The share of the current stage that is done, for stages without spans. It never "
-            "falls: in a second attempt it does not change until that has passed the first."
-        ),
-    )
-    stage_since: Mapped[datetime | None] = mapped_column(
-        comment="When a worker first claimed the stage."
-    )
-    stage_told_at: Mapped[datetime | None] = mapped_column(
-        comment="When the stage's share last grew."
     )
 
     summary: Mapped[JsonObject | None] = mapped_column(
@@ -273,17 +237,6 @@ class AudioSession(OptionsOfSession, RecordingOfSession, Claimable, Owned, Trace
     legal_hold: Mapped[bool] = mapped_column(
         server_default=text("false"), comment="Whether it is kept regardless of its age."
     )
-    first_claim: Mapped[int] = mapped_column(
-        SmallInteger,
-        server_default=text("0"),
-        comment=(
-            "The start of the claim numbers of each stage; a requested retry raises it above "
-            "all earlier claims."
-        ),
-    )
-    tidied_at: Mapped[datetime | None] = mapped_column(
-        comment="When its leftover blobs were finally removed."
-    )
 
     @property
     def level_reference(self) -> str:
@@ -303,23 +256,3 @@ class AudioSession(OptionsOfSession, RecordingOfSession, Claimable, Owned, Trace
     @classmethod
     def _served_key(cls) -> ColumnElement[str | None]:
         return case((cls.privacy == KEEP, cls.recording_key), else_=cls.muted_key)
-
-
-class Turn(Base):
-    """The lane served last, for each state and priority of sessions.
-
-    A migration creates the rows, one for each pair.
-    """
-
-    __tablename__ = "turns"
-
-    state: Mapped[str] = mapped_column(primary_key=True, comment="The state of the sessions.")
-    priority: Mapped[int] = mapped_column(
-        SmallInteger,
-        primary_key=True,
-        autoincrement=False,
-        comment="The priority of the sessions: 0 is high, 1 normal, 2 low.",
-    )
-    lane: Mapped[uuid.UUID] = mapped_column(
-        server_default=text(f"'{NO_LANE}'"), comment="The lane that was served last."
-    )

@@ -24,11 +24,6 @@ class SessionSpan(Claimable, Base):
     __table_args__ = (
         CheckConstraint(one_of("state", SPAN_STATES), name="state"),
         CheckConstraint("stop_sample > start_sample", name="samples"),
-        Index(
-            "ix_session_spans_unfinished",
-            "due_at",
-            postgresql_where=text("state = 'pending'"),
-        ),
         # The first pending span of a session; the primary key also has the finished ones.
         Index(
             "ix_session_spans_pending",

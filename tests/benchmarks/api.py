@@ -35,6 +35,7 @@ from services.processes.server import free_port
 from tests.benchmarks.fairness import remove_queues
 from tests.support import accounts, recordings, servers
 from tests.support.cluster import Cluster, eventually
+from tests.support.pipeline import put_into
 
 CONNECTIONS = 8
 ROUND_S = 4.0
@@ -159,7 +160,7 @@ def add_session(database_url: str) -> uuid.UUID:
     heard = {"rain": {"events": 3, "total_s": 12.5, "max_confidence": 0.93}}
     model = {"name": "base", "version": "2.1.0"}
     with store.transaction() as tx:
-        row = session_queries.add_session(
+        session_queries.add_session(
             tx,
             id=session_id,
             user_id=accounts.TEAM,
@@ -167,7 +168,9 @@ def add_session(database_url: str) -> uuid.UUID:
             size_bytes=100_000,
             recording_key="nowhere",
         )
-        row.state = "completed"
+        put_into(tx, session_id, "completed")
+        row = session_queries.get_session(tx, session_id)
+        assert row is not None
         row.started_at = row.finished_at = row.created_at
         row.duration_s, row.rate_hz, row.n_channels = 60.0, 44_100, 2
         row.spans_total = row.spans_finished = 1

@@ -42,7 +42,11 @@ OURS = "/* footprint */"
 SIZES = """
     SELECT /* footprint */ relname, n_live_tup AS n_rows, pg_table_size(relid) AS table_bytes,
            pg_indexes_size(relid) AS index_bytes, n_tup_ins, n_tup_upd, n_tup_hot_upd
-    FROM pg_stat_user_tables WHERE n_live_tup > 0 ORDER BY pg_total_relation_size(relid) DESC
+    FROM pg_stat_user_tables WHERE n_tup_ins > 0 ORDER BY pg_total_relation_size(relid) DESC
+"""
+#: The share of updates that write to no index.
+HOT = """
+    SELECT /* footprint */ sum(n_tup_hot_upd) / sum(n_tup_upd)::float FROM pg_stat_user_tables
 """
 INDEXES = """
     SELECT /* footprint */ relname, indexrelname, pg_relation_size(indexrelid)
@@ -145,10 +149,11 @@ def show(
         n = value - before[name]
         print(f"{name}: {n / hours:,.0f} per hour, {n / n_recordings:,.0f} per recording")
     connection.execute("VACUUM (ANALYZE)")
+    print(f"HOT: {100 * _one(connection, HOT):.0f} % of all updates")
     print("\n| table | rows | table, index bytes | bytes per row | inserts, updates, HOT |")
     print("|---|---|---|---|---|")
     for name, n_rows, table, index, *changes in connection.execute(SIZES):
-        per_row = (table + index) / n_rows
+        per_row = (table + index) / max(n_rows, 1)
         print(f"| `{name}` | {n_rows} | {table}, {index} | {per_row:.0f} | {changes} |")
     print("\n| table | index | bytes |\n|---|---|---|")
     for name, index_name, size in connection.execute(INDEXES):

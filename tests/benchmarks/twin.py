@@ -9,6 +9,7 @@ log, log lines and metrics.
 
 from __future__ import annotations
 
+import json
 import os
 import uuid
 from collections.abc import Awaitable, Callable, Iterator
@@ -19,7 +20,7 @@ from typing import Annotated, Any
 from fastapi import Depends, FastAPI, HTTPException, Request, Response, UploadFile
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 from pydantic import BaseModel
-from sqlalchemy import func, select
+from sqlalchemy import select
 from sqlalchemy.orm import Session as DatabaseSession
 from sqlalchemy.orm import sessionmaker
 
@@ -31,10 +32,10 @@ from db.blobs.blob_store import Blobs
 from db.blobs.keys import recording_key
 from db.engine import make_engine
 from db.queries import account_queries, session_queries
+from db.queries.session_view_queries import SESSION_VIEW, SessionView
 from db.settings import from_environment
 from db.tables.accounts import ApiKey, User
 from db.tables.sessions import PRIORITIES, AudioSession
-from db.tables.spans import SessionSpan
 from services.api.sessions.progress import Progress
 from services.app import SERVER_THREADS
 from services.http import keys
@@ -125,23 +126,16 @@ Caller = Annotated[uuid.UUID, Depends(get_user)]
 
 def shown(tx: DatabaseSession, session_id: uuid.UUID, owner: uuid.UUID) -> Session:
     """Return a session of an owner, also in one statement."""
-    failed = (
-        select(func.count())
-        .where(SessionSpan.session_id == AudioSession.id, SessionSpan.state == "failed")
-        .scalar_subquery()
-    )
     found = tx.execute(
-        select(AudioSession, failed, func.clock_timestamp()).where(
-            AudioSession.id == session_id, AudioSession.user_id == owner
-        )
+        SESSION_VIEW.where(AudioSession.id == session_id, AudioSession.user_id == owner)
     ).one_or_none()
     if found is None:
         raise HTTPException(404)
-    row, n_failed, now = found
-    progress = Progress.of(row, now=now)
-    reckoned = asdict(progress) | {
-        "spans_failed": n_failed,
+    row = SessionView(*found)
+    reckoned = asdict(Progress.of(row, now=row.now)) | {
         "priority": PRIORITIES[row.priority],
+        "summary": row.summary and json.loads(row.summary),
+        "problem": row.problem and json.loads(row.problem),
     }
     return Session(
         **reckoned,

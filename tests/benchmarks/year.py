@@ -64,6 +64,8 @@ def fill(url: str, plan: Plan, *, tell: Tell = lambda _share, _what: None) -> No
             tell(0.6 * first / len(recordings), "sessions and detections")
             writer.write(recordings[first : first + PAGE_SESSIONS])
         connection.execute(_USAGE)
+        connection.execute(_UNFINISHED)
+        connection.execute(_LEFTOVERS, (plan.until - TIDIED_AFTER,))
     with psycopg.connect(url, autocommit=True) as connection:
         tell(0.95, "vacuum")
         connection.execute("VACUUM (ANALYZE)")
@@ -87,6 +89,17 @@ def _add_callers_and_model(url: str, model: classifier.Classifier) -> None:
     store.close()
 
 
+_UNFINISHED = """
+    INSERT INTO unfinished_sessions (session_id, state, priority, lane, created_at, started_at)
+    SELECT id, state, priority, user_id, created_at, started_at
+    FROM audio_sessions WHERE outcome IS NULL
+"""
+#: Time after which leftover blobs of a finished session are removed for good.
+TIDIED_AFTER = timedelta(hours=2)
+_LEFTOVERS = """
+    INSERT INTO session_leftovers (session_id, finished_at)
+    SELECT id, finished_at FROM audio_sessions WHERE finished_at > %s
+"""
 #: The monthly usage that ``split`` counts per user.
 _USAGE = """
     INSERT INTO usage_months (user_id, month, audio_s, sessions)

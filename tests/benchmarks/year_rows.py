@@ -37,8 +37,8 @@ def _columns(names: str) -> tuple[str, ...]:
 
 
 _SESSION = _columns(
-    "id state file_name recording_key size_bytes user_id lane batch_id priority created_at "
-    "started_at finished_at tidied_at due_at nudged_at attempt calibration_db recorded_at "
+    "id state file_name recording_key size_bytes user_id batch_id priority created_at "
+    "started_at finished_at calibration_db recorded_at "
     "time_zone user_metadata model_id container codec rate_hz n_channels duration_s missing_s "
     "n_samples levels_key spectrogram_key totals spans_total spans_finished summary problem "
     "levels_answer_key quarter_mean_squares max_confidence"
@@ -64,8 +64,6 @@ COLUMNS = {
     "api_requests": _REQUEST,
     "batch_items": _ITEM,
 }
-#: Time after which leftover blobs of a finished session are removed for good.
-_TIDIED_AFTER = timedelta(hours=2)
 _LOST = "CodecError: the audio could not be decoded"
 _ASKED = (
     ("GET", "/v1/sessions/{session_id}", 200, 0, 1_400),
@@ -186,14 +184,11 @@ class Writer:
                 of_audio["levels_answer_key"] = product_key(
                     recording.id, "levels-answer", attempt=1
                 )
-        now = self._plan.until
         is_dated = _is_dated(recording)
         if is_dated and summary is not None:
             lead_s = local_day.lead_s(recording.recorded_at)
             n_quarters = math.ceil(round((lead_s + recording.duration_s) / local_day.QUARTER_S, 6))
             of_audio["quarter_mean_squares"] = n_quarters * [10 ** (recording.level_db / 10)]
-        gone = when.finished_at is not None and when.finished_at + _TIDIED_AFTER < now
-        latest = when.finished_at or when.heard_at or when.split_at or recording.created_at
         values = {
             "id": recording.id,
             "state": recording.state,
@@ -201,16 +196,11 @@ class Writer:
             "recording_key": recording_key(recording.id),
             "size_bytes": 44 + 2 * round(recording.duration_s * RATE_HZ),
             "user_id": recording.caller.id,
-            "lane": recording.caller.id,
             "batch_id": recording.batch_id,
             "priority": NORMAL + 1 if recording.batch_id else NORMAL,
             "created_at": recording.created_at,
             "started_at": when.started_at,
             "finished_at": when.finished_at,
-            "tidied_at": when.finished_at + _TIDIED_AFTER if gone and when.finished_at else None,
-            "due_at": latest,
-            "nudged_at": latest,
-            "attempt": 0,
             "calibration_db": recording.calibration_db,
             "recorded_at": recording.recorded_at if is_dated else None,
             "time_zone": recording.caller.zone if is_dated else None,

@@ -20,10 +20,10 @@ from tests.support.cluster import Process, eventually
 STRIKE_S = 3.0
 #: Queries for work in progress, by the state of its session.
 CLAIMED = {
-    "queued": "SELECT 1 FROM audio_sessions WHERE state = 'queued'",
-    "splitting": "SELECT 1 FROM audio_sessions WHERE state = 'splitting'",
+    "queued": "SELECT 1 FROM unfinished_sessions WHERE state = 'queued'",
+    "splitting": "SELECT 1 FROM unfinished_sessions WHERE state = 'splitting'",
     "detecting": "SELECT 1 FROM session_spans WHERE state = 'pending'",
-    "aggregating": "SELECT 1 FROM audio_sessions WHERE state = 'aggregating'",
+    "aggregating": "SELECT 1 FROM unfinished_sessions WHERE state = 'aggregating'",
 }
 NOW = " AND attempt > 0 AND due_at > clock_timestamp() LIMIT 1"
 #: Number of sessions that stray messages name.

@@ -20,6 +20,7 @@ from db.tables.requests import APIRequest
 from db.tables.retention import KeptClip, OrphanBlob
 from db.tables.spans import SessionSpan
 from db.tables.training import TrainingClip
+from db.tables.unfinished import SessionLeftovers, UnfinishedSession
 from db.tables.usage_limits import RateBucket, UsageMonth
 from services.openapi.examples import PARAMETERS
 from tests.support import example_rows
@@ -48,6 +49,8 @@ def _others() -> Iterator[Base]:
     yield SessionSpan(
         session_id=SESSION, span_index=0, start_sample=0, stop_sample=16_000, state="done"
     )
+    yield UnfinishedSession(session_id=SESSION, state="queued")
+    yield SessionLeftovers(session_id=SESSION)
     yield ProcessingMetric(
         session_id=SESSION, step="split", attempt=1, result="done", duration_s=1.0
     )

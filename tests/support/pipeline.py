@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import uuid
+from collections.abc import Mapping
 from typing import Any
 
 import msgspec
+from sqlalchemy import delete, update
 from sqlalchemy.orm import Session
 
 from actors import worker
@@ -14,10 +16,12 @@ from actors.messaging.messages import Nudge, ProcessAudioFile, SplitRecording
 from actors.recovery import take_stalled
 from db.blobs.keys import recording_key
 from db.queries import list_queries, session_queries, span_queries
+from db.queue import session_moves
 from db.tables.detections import NoiseDetection
 from db.tables.documents.sessions import Summary
-from db.tables.sessions import AudioSession
+from db.tables.sessions import UNFINISHED_STATES, AudioSession
 from db.tables.spans import SessionSpan
+from db.tables.unfinished import SessionLeftovers, UnfinishedSession
 from tests.support import accounts
 
 
@@ -57,6 +61,42 @@ def session(runtime: Runtime, session_id: uuid.UUID) -> AudioSession:
         found = session_queries.get_session(tx, session_id)
     assert found is not None
     return found
+
+
+def work_of(runtime: Runtime, session_id: uuid.UUID) -> UnfinishedSession:
+    """Return the current row of the work on an unfinished session."""
+    with runtime.store.transaction() as tx:
+        found = tx.get(UnfinishedSession, session_id)
+    assert found is not None
+    return found
+
+
+def put_into(
+    tx: Session,
+    session_id: uuid.UUID,
+    state: str,
+    *,
+    work: Mapping[str, Any] | None = None,
+    **values: Any,
+) -> None:
+    """Write a state and other columns to a session, and renew its work, without a claim."""
+    for table in (UnfinishedSession, SessionLeftovers):
+        tx.execute(delete(table).where(table.session_id == session_id))
+    written = (
+        update(AudioSession)
+        .where(AudioSession.id == session_id)
+        .values(state=state, **values)
+        .returning(*session_moves.QUEUED)
+    )
+    if state not in UNFINISHED_STATES:
+        tx.execute(written)
+        return
+    session_moves.queue(tx, written.cte())
+    tx.execute(
+        update(UnfinishedSession)
+        .where(UnfinishedSession.session_id == session_id)
+        .values(state=state, **(work or {}))
+    )
 
 
 def span(runtime: Runtime, session_id: uuid.UUID, index: int) -> SessionSpan:

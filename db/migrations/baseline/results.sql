@@ -51,12 +51,10 @@ COMMENT ON COLUMN session_spans.waits_for_storage IS
 -- session_view_queries.session_view; analysis_queries.count_failed_spans
 CREATE INDEX ix_session_spans_failed ON session_spans (session_id) WHERE state = 'failed';
 
--- fair_order.next_span: the next span of a session. The primary key also has the finished ones.
+-- fair_order.next_span: the next span of a session. The primary key also has the finished ones;
+-- queue_queries.take_stalled, backlogs
 CREATE INDEX ix_session_spans_pending
     ON session_spans (session_id, span_index) WHERE state = 'pending';
-
--- queue_queries.take_stalled, backlogs
-CREATE INDEX ix_session_spans_unfinished ON session_spans (due_at) WHERE state = 'pending';
 
 
 CREATE TABLE noise_detections (
@@ -209,7 +207,7 @@ COMMENT ON COLUMN analyses.traceparent IS
     'tracing.';
 
 -- queue_queries.take_stalled, backlogs
-CREATE INDEX ix_analyses_unfinished ON analyses (due_at) WHERE state = 'pending';
+CREATE INDEX ix_analyses_unfinished ON analyses (session_id) WHERE state = 'pending';
 
 
 -- partitions.sql creates the partitions, a month each.

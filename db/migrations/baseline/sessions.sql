@@ -1,6 +1,8 @@
--- Sessions: one row for each recording. The reference to batches is in batches.sql.
+-- Sessions: one row for each recording. The reference to batches is in batches.sql, and the work on
+-- unfinished sessions in unfinished.sql.
 
 
+-- The columns that change last come last: so the WAL of an update has few of the others.
 CREATE TABLE audio_sessions (
     id                        uuid               NOT NULL,
     user_id                   uuid,
@@ -10,24 +12,10 @@ CREATE TABLE audio_sessions (
     source_url                text,
     source_key                text,
     created_at                timestamptz        NOT NULL DEFAULT now(),
-    started_at                timestamptz,
-    finished_at               timestamptz,
     priority                  smallint           NOT NULL DEFAULT 1,
-    lane                      uuid               NOT NULL DEFAULT '00000000-0000-0000-0000-000000000000',
     batch_id                  uuid,
     webhook_id                uuid,
     traceparent               text,
-    state                     text               NOT NULL,
-    attempt                   smallint           NOT NULL DEFAULT 0,
-    due_at                    timestamptz        NOT NULL DEFAULT now(),
-    nudged_at                 timestamptz        NOT NULL DEFAULT now(),
-    last_error                text,
-    uncounted                 smallint           NOT NULL DEFAULT 0,
-    waits_for_storage         boolean            NOT NULL DEFAULT false,
-    stage_share               double precision   NOT NULL DEFAULT 0,
-    stage_since               timestamptz,
-    stage_told_at             timestamptz,
-    first_claim               smallint           NOT NULL DEFAULT 0,
     calibration_db            double precision,
     calibration_tone_db       double precision,
     bands                     text,
@@ -51,29 +39,32 @@ CREATE TABLE audio_sessions (
     holes                     jsonb,
     n_samples                 bigint,
     grid_lead                 integer            NOT NULL DEFAULT 0,
-    pcm_key                   text,
-    wide_pcm_key              text,
     backbone                  text,
     backbone_sha256           text,
-    backbone_missed_at        timestamptz,
-    levels_key                text,
-    bands_key                 text,
-    spectrogram_key           text,
     totals                    jsonb,
     quarter_mean_squares      double precision[],
     quarter_overloads         double precision[],
     quarter_overload_energies double precision[],
-    spans_total               integer            NOT NULL DEFAULT 0,
-    spans_finished            integer            NOT NULL DEFAULT 0,
-    resplits                  smallint           NOT NULL DEFAULT 0,
     summary                   jsonb,
     problem                   jsonb,
     max_confidence            double precision,
     levels_answer_key         text,
     muted_key                 text,
-    audio_removed_at          timestamptz,
     legal_hold                boolean            NOT NULL DEFAULT false,
-    tidied_at                 timestamptz,
+    levels_key                text,
+    spectrogram_key           text,
+    pcm_key                   text,
+    wide_pcm_key              text,
+    bands_key                 text,
+    audio_removed_at          timestamptz,
+    state                     text               NOT NULL,
+    outcome                   text
+        GENERATED ALWAYS AS (CASE WHEN state IN ('completed', 'partial', 'failed', 'cancelled')
+            THEN state END) STORED,
+    started_at                timestamptz,
+    finished_at               timestamptz,
+    spans_total               integer            NOT NULL DEFAULT 0,
+    spans_finished            integer            NOT NULL DEFAULT 0,
 
     CONSTRAINT pk_audio_sessions PRIMARY KEY (id),
     CONSTRAINT ck_audio_sessions_bands CHECK (bands IN ('third_octave')),
@@ -95,7 +86,6 @@ CREATE TABLE audio_sessions (
         CHECK (recorded_at_zone IN ('file', 'time_zone', 'assumed_utc')),
     CONSTRAINT ck_audio_sessions_source CHECK (num_nonnulls(source_url, source_key) <= 1),
     CONSTRAINT ck_audio_sessions_spans CHECK (spans_finished <= spans_total),
-    CONSTRAINT ck_audio_sessions_stage_share CHECK (stage_share BETWEEN 0 AND 1),
     CONSTRAINT ck_audio_sessions_state
         CHECK (state IN ('queued', 'splitting', 'detecting', 'aggregating', 'completed',
             'partial', 'failed', 'cancelled')),
@@ -106,7 +96,7 @@ CREATE TABLE audio_sessions (
     CONSTRAINT fk_audio_sessions_model_id FOREIGN KEY (model_id) REFERENCES noise_models (id),
     CONSTRAINT fk_audio_sessions_user_id
         FOREIGN KEY (user_id) REFERENCES users (id) ON DELETE SET NULL
-);
+) WITH (fillfactor = 70);
 
 COMMENT ON TABLE audio_sessions IS 'One recording on its way from upload to answer.';
 COMMENT ON COLUMN audio_sessions.id IS 'The session''s ID.';
@@ -126,8 +116,6 @@ COMMENT ON COLUMN audio_sessions.started_at IS 'When a worker first claimed it.'
 COMMENT ON COLUMN audio_sessions.finished_at IS 'When it ended; null until then.';
 COMMENT ON COLUMN audio_sessions.priority IS
     'Its place in the fair order: 0 is high, 1 normal, 2 low.';
-COMMENT ON COLUMN audio_sessions.lane IS
-    'Its lane in the fair order: the user, else the batch, else zero.';
 COMMENT ON COLUMN audio_sessions.batch_id IS 'The batch that it belongs to; null without one.';
 COMMENT ON COLUMN audio_sessions.webhook_id IS
     'The webhook to notify at its end. Not a foreign key: removing a webhook would lock ending '
@@ -136,27 +124,9 @@ COMMENT ON COLUMN audio_sessions.traceparent IS
     'The traceparent (W3C Trace Context) of the request that created the row; null without '
     'tracing.';
 COMMENT ON COLUMN audio_sessions.state IS 'The state; the check constraint has the possible ones.';
-COMMENT ON COLUMN audio_sessions.attempt IS
-    'The number of claims: the fence, since a result is written only for the claim with this '
-    'number.';
-COMMENT ON COLUMN audio_sessions.due_at IS
-    'When the row may be claimed next: the end of the lease, or the time of the next try.';
-COMMENT ON COLUMN audio_sessions.nudged_at IS 'When a message about the row was last sent.';
-COMMENT ON COLUMN audio_sessions.last_error IS 'Why the last try failed; null if none did.';
-COMMENT ON COLUMN audio_sessions.uncounted IS
-    'Claims that do not count against CLAMOR_MAX_ATTEMPTS: those that ended because the blob '
-    'store was unavailable or full, or because the worker lacked the session''s backbone, and '
-    'those before a requested retry.';
-COMMENT ON COLUMN audio_sessions.waits_for_storage IS
-    'Whether the latest claim ended for want of storage and no other has followed.';
-COMMENT ON COLUMN audio_sessions.stage_share IS
-    'The share of the current stage that is done, for stages without spans. It never falls: in a '
-    'second attempt it does not change until that has passed the first.';
-COMMENT ON COLUMN audio_sessions.stage_since IS 'When a worker first claimed the stage.';
-COMMENT ON COLUMN audio_sessions.stage_told_at IS 'When the stage''s share last grew.';
-COMMENT ON COLUMN audio_sessions.first_claim IS
-    'The start of the claim numbers of each stage; a requested retry raises it above all earlier '
-    'claims.';
+COMMENT ON COLUMN audio_sessions.outcome IS
+    'The state if it is final, else null. Indexes contain it instead of the state: so a move to '
+    'another unfinished state writes to none of them.';
 COMMENT ON COLUMN audio_sessions.calibration_db IS
     'The offset from dB re full scale to dB SPL, as posted or as measured on a calibrator''s '
     'tone; null for levels re full scale.';
@@ -205,8 +175,6 @@ COMMENT ON COLUMN audio_sessions.backbone IS
     'The backbone of its split; at the end that which named the sounds, null if the model alone '
     'did.';
 COMMENT ON COLUMN audio_sessions.backbone_sha256 IS 'The hash of the backbone''s weights.';
-COMMENT ON COLUMN audio_sessions.backbone_missed_at IS
-    'When it began to wait for a worker that has its backbone; null if it does not.';
 COMMENT ON COLUMN audio_sessions.levels_key IS 'The key of its levels over time.';
 COMMENT ON COLUMN audio_sessions.bands_key IS
     'The key of its third-octave bands over time, which are not kept after its end; null if not '
@@ -225,11 +193,8 @@ COMMENT ON COLUMN audio_sessions.quarter_overload_energies IS
     'not measured.';
 COMMENT ON COLUMN audio_sessions.spans_total IS 'The number of its spans; 0 before the split.';
 COMMENT ON COLUMN audio_sessions.spans_finished IS
-    'The number of its spans that are done or failed. The transaction that reaches the total ends '
-    'the stage.';
-COMMENT ON COLUMN audio_sessions.resplits IS
-    'How often it was decoded again because decoded audio was missing. Attempts restart each '
-    'time, so this is part of every fence and of the keys of products.';
+    'The number of its spans that were done or failed when it was last moved; meanwhile '
+    'the row of its work counts them.';
 COMMENT ON COLUMN audio_sessions.summary IS
     'The detections by type, and the state of channels and levels; null until the end.';
 COMMENT ON COLUMN audio_sessions.problem IS
@@ -243,7 +208,6 @@ COMMENT ON COLUMN audio_sessions.muted_key IS
 COMMENT ON COLUMN audio_sessions.audio_removed_at IS
     'When all audio but the muted copy was removed for privacy; null if it was not.';
 COMMENT ON COLUMN audio_sessions.legal_hold IS 'Whether it is kept regardless of its age.';
-COMMENT ON COLUMN audio_sessions.tidied_at IS 'When its leftover blobs were finally removed.';
 
 -- list_queries.sessions of a batch; batch_queries.noise_types_of; export_queries.sessions_behind
 -- old_row_queries.remove_old_batches
@@ -253,15 +217,11 @@ CREATE INDEX ix_audio_sessions_batch_created
 -- list_queries.batches; batch_queries.cancel_batch
 CREATE INDEX ix_audio_sessions_batch_unfinished
     ON audio_sessions (batch_id)
-    WHERE batch_id IS NOT NULL AND state IN ('queued', 'splitting', 'detecting', 'aggregating');
+    WHERE batch_id IS NOT NULL AND outcome IS NULL;
 
 -- list_queries.sessions and export_queries.sessions_behind of all users;
 -- retention_queries.page_past of failed sessions
 CREATE INDEX ix_audio_sessions_created_at ON audio_sessions (created_at);
-
--- leftover_queries.sessions_with_leftovers: leftovers not finally removed
-CREATE INDEX ix_audio_sessions_finished
-    ON audio_sessions (finished_at) WHERE tidied_at IS NULL AND finished_at IS NOT NULL;
 
 -- report_queries.start_reports, reports; report_figure_queries: the sessions of a day
 CREATE INDEX ix_audio_sessions_began_at ON audio_sessions (coalesce(recorded_at, created_at));
@@ -270,35 +230,16 @@ CREATE INDEX ix_audio_sessions_began_at ON audio_sessions (coalesce(recorded_at,
 CREATE INDEX ix_audio_sessions_metadata
     ON audio_sessions USING gin (user_metadata jsonb_path_ops) WHERE user_metadata <> '{}';
 
--- The foreign key: the removal of a model reads no whole table.
-CREATE INDEX ix_audio_sessions_model_id ON audio_sessions (model_id);
-
 -- retention_queries.count_past, page_past
 CREATE INDEX ix_audio_sessions_past
     ON audio_sessions (finished_at) WHERE finished_at IS NOT NULL AND NOT legal_hold;
-
--- leftover_queries.sessions_with_leftovers: audio that must be removed for privacy
-CREATE INDEX ix_audio_sessions_private
-    ON audio_sessions (finished_at)
-    WHERE privacy <> 'keep' AND audio_removed_at IS NULL AND finished_at IS NOT NULL;
-
--- fair_order.next_session, next_span: the next session of a lane
-CREATE INDEX ix_audio_sessions_turn
-    ON audio_sessions (state, priority, lane, created_at, id)
-    WHERE state IN ('queued', 'splitting', 'detecting', 'aggregating');
-
--- queue_queries.take_stalled, backlogs, count_unfinished; session_queries.oldest_unfinished_s
-CREATE INDEX ix_audio_sessions_unfinished
-    ON audio_sessions (due_at) WHERE state IN ('queued', 'splitting', 'detecting', 'aggregating');
-
--- leftover_queries.sessions_with_leftovers: decoded audio
-CREATE INDEX ix_audio_sessions_untidy ON audio_sessions (id) WHERE pcm_key IS NOT NULL;
 
 -- list_queries.sessions and export_queries.sessions_behind of a user
 CREATE INDEX ix_audio_sessions_user_created ON audio_sessions (user_id, created_at, id);
 
 -- list_queries.sessions of a user, with a confidence
-CREATE INDEX ix_audio_sessions_user_confidence ON audio_sessions (user_id, max_confidence);
+CREATE INDEX ix_audio_sessions_user_confidence
+    ON audio_sessions (user_id, max_confidence) WHERE max_confidence IS NOT NULL;
 
 -- list_queries.sessions of a user, by duration
 CREATE INDEX ix_audio_sessions_user_duration ON audio_sessions (user_id, duration_s, id);
@@ -313,24 +254,4 @@ CREATE INDEX ix_audio_sessions_user_finished ON audio_sessions (user_id, finishe
 CREATE INDEX ix_audio_sessions_user_recorded ON audio_sessions (user_id, recorded_at, id);
 
 -- list_queries.sessions of a user in a state
-CREATE INDEX ix_audio_sessions_user_state ON audio_sessions (user_id, state, created_at, id);
-
-
-CREATE TABLE turns (
-    state    text     NOT NULL,
-    priority smallint NOT NULL,
-    lane     uuid     NOT NULL DEFAULT '00000000-0000-0000-0000-000000000000',
-
-    CONSTRAINT pk_turns PRIMARY KEY (state, priority)
-);
-
-COMMENT ON TABLE turns IS 'The lane served last, for each state and priority of sessions.';
-COMMENT ON COLUMN turns.state IS 'The state of the sessions.';
-COMMENT ON COLUMN turns.priority IS 'The priority of the sessions: 0 is high, 1 normal, 2 low.';
-COMMENT ON COLUMN turns.lane IS 'The lane that was served last.';
-
--- A row for each unfinished state and priority.
-INSERT INTO turns (state, priority)
-SELECT state, priority
-FROM unnest(ARRAY['queued', 'splitting', 'detecting', 'aggregating']) AS state,
-     generate_series(0, 2) AS priority;
+CREATE INDEX ix_audio_sessions_user_outcome ON audio_sessions (user_id, outcome, created_at, id);

@@ -12,7 +12,7 @@ from datetime import datetime
 from typing import Self
 
 from db.queries.session_view_queries import SessionView
-from db.tables.sessions import WAITING_FOR_STORAGE, AudioSession
+from db.tables.sessions import WAITING_FOR_STORAGE
 
 #: Description of each state, and the percentage of the work done when it begins, measured on
 #: recordings of one hour in one process. With more workers, ``detecting`` takes a smaller share.
@@ -52,7 +52,7 @@ class Progress:
     time_left_s: float | None = None
 
     @classmethod
-    def of(cls, row: SessionView | AudioSession, *, now: datetime) -> Self:
+    def of(cls, row: SessionView, *, now: datetime) -> Self:
         """Compute the progress of a session's row at ``now``, the database's time."""
         if row.state not in STAGES:
             return cls(stage=row.state, percent=100)

@@ -8,13 +8,11 @@ import uuid
 from typing import Any
 
 import falcon.testing
-from sqlalchemy import update
 
 from actors.execution.runtime import Runtime
 from actors.messaging.messages import ExportSessionData
 from db.queries import export_queries, session_queries
 from db.tables.exports import Export
-from db.tables.sessions import AudioSession
 from tests.support import pipeline
 from tests.support.api import Api
 from tests.support.pipeline import handle
@@ -34,10 +32,8 @@ def add(
     session_id = pipeline.add(runtime, content)
     with runtime.store.transaction() as tx:
         now = session_queries.clock(tx)
-        ended = {"state": state, "finished_at": now, "rate_hz": 44_100}
-        tx.execute(
-            update(AudioSession).where(AudioSession.id == session_id).values(**(ended | values))
-        )
+        ended: dict[str, Any] = {"finished_at": now, "rate_hz": 44_100} | values
+        pipeline.put_into(tx, session_id, state, **ended)
         session_queries.add_detections(
             tx,
             session_id,

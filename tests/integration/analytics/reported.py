@@ -56,11 +56,11 @@ def session(
     with runtime.store.transaction() as tx:
         tx.execute(
             text("""
-                INSERT INTO audio_sessions (id, user_id, lane, file_name, recording_key, state,
+                INSERT INTO audio_sessions (id, user_id, file_name, recording_key, state,
                     recorded_at, created_at, finished_at, duration_s, calibration_db, problem,
                     quarter_mean_squares, quarter_overloads, quarter_overload_energies,
                     holes)
-                VALUES (:id, :user_id, :id, 'a.wav', 'x', :state, :at, :created_at,
+                VALUES (:id, :user_id, 'a.wav', 'x', :state, :at, :created_at,
                     CAST(:created_at AS timestamptz) + make_interval(secs => :took_s),
                     :duration_s, :calibration_db, CAST(:problem AS jsonb), :quarters,
                     :overloads, :overload_energies, CAST(:holes AS jsonb))"""),

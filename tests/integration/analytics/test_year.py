@@ -83,7 +83,11 @@ def test_it_keeps_to_every_constraint_and_is_the_same_each_time(filled: str, sto
 
 
 def test_no_row_is_looked_for_in_a_whole_table_when_another_goes(store: Store) -> None:
-    """An index starts with each foreign key, so cascades need no table scan."""
+    """An index starts with each foreign key, so cascades need no table scan.
+
+    Models are never removed, and an index of their sessions would cost each session an update of
+    all its indexes.
+    """
     with store.transaction() as tx:
         without = tx.execute(
             text("""
@@ -95,7 +99,7 @@ def test_no_row_is_looked_for_in_a_whole_table_when_another_goes(store: Store) -
                   AND coalesce(pg_get_expr(indpred, indrelid) LIKE '%IS NOT NULL%', true))
         """)
         ).scalars()
-        assert [*without] == []
+        assert [*without] == ["fk_audio_sessions_model_id"]
 
 
 def test_its_levels_are_as_long_and_as_loud_as_its_rows_say(filled: str, runtime: Runtime) -> None:

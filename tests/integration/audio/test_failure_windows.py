@@ -28,7 +28,7 @@ from actors.messaging.messages import (
 )
 from actors.recovery import Recovery, take_stalled
 from db.blobs.keys import OWNER, recording_key, training_prefix, validation_prefix
-from db.queries import model_queries, session_queries
+from db.queries import model_queries
 from db.queries.model_queries import NewTrainingClipRow
 from db.queue.claims import SessionWork
 from db.settings import Settings
@@ -37,7 +37,7 @@ from tests.support import labelled, recordings
 from tests.support.api import Api
 from tests.support.clock import clean_up_twice
 from tests.support.cluster import eventually
-from tests.support.pipeline import add, detections_of, handle
+from tests.support.pipeline import add, detections_of, handle, work_of
 from tests.support.postgres_proxy import PostgresProxy, postgres_proxy
 
 pytestmark = pytest.mark.integration
@@ -386,7 +386,4 @@ def test_a_lease_outlives_a_postgres_that_is_away_for_less(
 
 
 def due_at(runtime: Runtime, work: SessionWork) -> Any:
-    with runtime.store.transaction() as tx:
-        row = session_queries.get_session(tx, work.session_id)
-    assert row is not None
-    return row.due_at
+    return work_of(runtime, work.session_id).due_at

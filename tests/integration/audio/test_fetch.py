@@ -22,7 +22,7 @@ from db.queries import session_queries
 from db.settings import Settings
 from tests.support import recordings, web
 from tests.support.api import Api
-from tests.support.pipeline import handle, run_to_the_end, session
+from tests.support.pipeline import handle, run_to_the_end, session, work_of
 from tests.support.web import LOOPBACK, Request, Web
 
 pytestmark = pytest.mark.integration
@@ -62,7 +62,8 @@ def process(runtime: Runtime, session_id: uuid.UUID) -> None:
 def make_due(runtime: Runtime, session_id: uuid.UUID) -> None:
     with runtime.store.transaction() as tx:
         tx.execute(
-            text("UPDATE audio_sessions SET due_at = now() WHERE id = :id"), {"id": session_id}
+            text("UPDATE unfinished_sessions SET due_at = now() WHERE session_id = :id"),
+            {"id": session_id},
         )
 
 
@@ -259,7 +260,7 @@ def test_a_failure_that_may_pass_is_tried_again_later(
         process(runtime, session_id)
         waiting = session(runtime, session_id)
         assert waiting.state == "queued"
-        assert reason in str(waiting.last_error)
+        assert reason in str(work_of(runtime, session_id).last_error)
         assert waiting.source_url == site.url(f"/?sig={SECRET}")
         assert runtime.blobs.keys("sessions/") == []
         # It is not due yet.
@@ -410,7 +411,6 @@ def test_a_cancel_ends_a_fetch(api: Api, runtime: Runtime, site: Web) -> None:
     process(runtime, session_id)
     assert session(runtime, session_id).state == "cancelled"
     assert runtime.blobs.keys("sessions/") == []
-    assert session(runtime, session_id).attempt == 1
 
 
 # --- secrets -----------------------------------------------------------------------------------
@@ -438,7 +438,7 @@ def test_the_query_of_an_address_is_seen_nowhere_and_not_kept(
     assert "actor_run" in told.out + told.err + caplog.text
     assert SECRET not in told.out + told.err + caplog.text
     with runtime.store.transaction() as tx:
-        tx.execute(text("UPDATE audio_sessions SET finished_at = now() - interval '1 day'"))
+        tx.execute(text("UPDATE session_leftovers SET finished_at = now() - interval '1 day'"))
     Recovery(runtime).round()
     with runtime.store.transaction() as tx:
         rows = tx.scalars(text("SELECT s::text FROM audio_sessions s")).all()

@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 import uuid
-from datetime import datetime
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
-from sqlalchemy import text
+from sqlalchemy import insert, text
 
 from actors.execution import watchdog
 from actors.execution.runtime import Runtime
 from actors.recovery import Recovery
 from db.blobs.keys import product_key, recording_key
-from db.queries import leftover_queries
+from db.queries import leftover_queries, session_queries
+from db.tables.unfinished import SessionLeftovers
 from tests.support import recordings
-from tests.support.pipeline import add, run_to_the_end, session
+from tests.support.pipeline import add, put_into, run_to_the_end
 
 pytestmark = pytest.mark.integration
 
@@ -28,17 +29,15 @@ def leave_behind(runtime: Runtime, session_id: uuid.UUID) -> None:
 
 def ended(runtime: Runtime, session_id: uuid.UUID, state: str, *, ago_s: float) -> None:
     with runtime.store.transaction() as tx:
-        tx.execute(
-            text(
-                "UPDATE audio_sessions SET state = :state,"
-                " finished_at = now() - make_interval(secs => :ago_s) WHERE id = :id"
-            ),
-            {"state": state, "ago_s": ago_s, "id": session_id},
-        )
+        finished_at = session_queries.clock(tx) - timedelta(seconds=ago_s)
+        put_into(tx, session_id, state, finished_at=finished_at)
+        left = insert(SessionLeftovers).values(session_id=session_id, finished_at=finished_at)
+        tx.execute(left)
 
 
-def tidied_at(runtime: Runtime, session_id: uuid.UUID) -> datetime | None:
-    return session(runtime, session_id).tidied_at
+def is_tidied(runtime: Runtime, session_id: uuid.UUID) -> bool:
+    with runtime.store.transaction() as tx:
+        return tx.get(SessionLeftovers, session_id) is None
 
 
 @pytest.mark.parametrize("state", ["failed", "cancelled", "partial"])
@@ -51,15 +50,12 @@ def test_every_ended_session_is_tidied_once_nobody_can_be_at_work_for_it(
     ended(runtime, session_id, state, ago_s=silent_s - 60)
     Recovery(runtime).round()
     assert len(runtime.blobs.keys("sessions/")) == 3
-    assert tidied_at(runtime, session_id) is None
+    assert not is_tidied(runtime, session_id)
 
     ended(runtime, session_id, state, ago_s=silent_s + 1)
     Recovery(runtime).round()
     assert runtime.blobs.keys("sessions/") == [recording_key(session_id)]
-    first = tidied_at(runtime, session_id)
-    assert first is not None
-    Recovery(runtime).round()
-    assert tidied_at(runtime, session_id) == first
+    assert is_tidied(runtime, session_id)
 
 
 def test_the_work_of_an_unfinished_session_stays(runtime: Runtime) -> None:
@@ -83,12 +79,12 @@ def test_a_finished_session_is_tidied_at_once_and_once_more_behind_a_late_worker
     }
     Recovery(runtime).round()
     assert set(runtime.blobs.keys("sessions/")) == kept
-    assert tidied_at(runtime, session_id) is None
+    assert not is_tidied(runtime, session_id)
     leave_behind(runtime, session_id)
     ended(runtime, session_id, "completed", ago_s=watchdog.silent_after_s(runtime.settings) + 1)
     Recovery(runtime).round()
     assert set(runtime.blobs.keys("sessions/")) == kept
-    assert tidied_at(runtime, session_id) is not None
+    assert is_tidied(runtime, session_id)
 
 
 def test_a_blob_store_that_is_away_is_tidied_by_a_later_round(
@@ -101,7 +97,7 @@ def test_a_blob_store_that_is_away_is_tidied_by_a_later_round(
     with pytest.raises(OSError, match="blob store"):
         Recovery(runtime).round()
     away.rename(tmp_path / "blobs")
-    assert tidied_at(runtime, session_id) is None
+    assert not is_tidied(runtime, session_id)
     Recovery(runtime).round()
     assert runtime.blobs.keys("sessions/") == [recording_key(session_id)]
 
@@ -112,13 +108,13 @@ def test_recovery_asks_by_index(runtime: Runtime) -> None:
         tx.execute(
             text(
                 "INSERT INTO audio_sessions (id, file_name, recording_key, size_bytes, state,"
-                " finished_at, tidied_at, privacy, audio_removed_at)"
-                " SELECT gen_random_uuid(), 'a', 'b', 1, 'completed', now(), now(),"
+                " finished_at, privacy, audio_removed_at)"
+                " SELECT gen_random_uuid(), 'a', 'b', 1, 'completed', now(),"
                 " CASE WHEN n % 3 = 0 THEN 'mute' ELSE 'keep' END,"
                 " CASE WHEN n % 3 = 0 THEN now() END FROM generate_series(1, 20000) AS n"
             )
         )
-        tx.execute(text("ANALYZE audio_sessions"))
+        tx.execute(text("ANALYZE audio_sessions, session_leftovers"))
         seen = tx.execute(
             text("SELECT seq_scan FROM pg_stat_xact_user_tables WHERE relname = 'audio_sessions'")
         ).scalar_one()

@@ -40,13 +40,7 @@ from tests.support import accounts, outages, recordings, voices, weights
 from tests.support.api import Api, client_of
 from tests.support.clock import ask
 from tests.support.metering import metered
-from tests.support.pipeline import (
-    add,
-    detections_of,
-    handle,
-    run_to_the_end,
-    session,
-)
+from tests.support.pipeline import add, detections_of, handle, run_to_the_end, session, work_of
 
 pytestmark = pytest.mark.integration
 
@@ -126,7 +120,7 @@ def likeness(first: Samples, second: Samples) -> float:
 
 def lease_has_ended(runtime: Runtime) -> None:
     with runtime.store.transaction() as tx:
-        tx.execute(text("UPDATE audio_sessions SET due_at = now()"))
+        tx.execute(text("UPDATE unfinished_sessions SET due_at = now()"))
 
 
 def until_aggregating(runtime: Runtime, session_id: uuid.UUID) -> None:
@@ -302,7 +296,7 @@ def test_a_copy_that_cannot_be_written_is_written_again(voiced: Runtime) -> None
         handle(voiced, AggregateSession(session_id=session_id))
     waiting = session(voiced, session_id)
     assert (waiting.state, waiting.muted_key) == ("aggregating", None)
-    assert waiting.last_error
+    assert work_of(voiced, session_id).last_error
     assert not [key for key in blobs_of(voiced, session_id) if "muted" in key]
     lease_has_ended(voiced)
     assert run_to_the_end(voiced, session_id).state == "completed"

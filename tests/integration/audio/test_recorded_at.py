@@ -7,12 +7,11 @@ from datetime import UTC, datetime
 from typing import Any
 
 import pytest
-from sqlalchemy import text
 
 from actors.execution.runtime import Runtime
 from actors.messaging.messages import ProcessAudioFile
 from tests.support.api import Api
-from tests.support.pipeline import add, handle, run_to_the_end, session
+from tests.support.pipeline import add, handle, put_into, run_to_the_end, session
 from tests.support.recorder_files import AUDIO, bext, guano, info, wav
 
 pytestmark = pytest.mark.integration
@@ -110,9 +109,7 @@ def test_another_attempt_finds_the_same_and_keeps_what_the_caller_gave(
         handle(runtime, ProcessAudioFile(session_id=session_id))
         answers.append(shown(api, session_id))
         with runtime.store.transaction() as tx:
-            tx.execute(
-                text("UPDATE audio_sessions SET state = 'queued', attempt = 0, due_at = now()")
-            )
+            put_into(tx, session_id, "queued")
     if given is None:
         assert answers == [(AT, {"from": "guano", "zone": "file"})] * 2
     else:

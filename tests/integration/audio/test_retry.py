@@ -27,6 +27,7 @@ from tests.support.pipeline import (
     run_to_the_end,
     session,
     split,
+    work_of,
 )
 
 pytestmark = pytest.mark.integration
@@ -45,7 +46,7 @@ def exhaust(runtime: Runtime, table: str) -> None:
 
 def given_up_at_once(runtime: Runtime) -> uuid.UUID:
     session_id = add(runtime, SHORT)
-    exhaust(runtime, "audio_sessions")
+    exhaust(runtime, "unfinished_sessions")
     handle(runtime, ProcessAudioFile(session_id=session_id))
     return session_id
 
@@ -53,7 +54,7 @@ def given_up_at_once(runtime: Runtime) -> uuid.UUID:
 def given_up_while_decoded(runtime: Runtime) -> uuid.UUID:
     session_id = add(runtime, SHORT)
     handle(runtime, ProcessAudioFile(session_id=session_id))
-    exhaust(runtime, "audio_sessions")
+    exhaust(runtime, "unfinished_sessions")
     handle(runtime, SplitRecording(session_id=session_id))
     return session_id
 
@@ -136,7 +137,7 @@ def test_a_worker_of_before_cannot_write_for_a_retried_session(runtime: Runtime,
     for attempt in range(1, most + 2):
         with runtime.store.transaction() as tx:
             assert not advance(tx, work, attempt=attempt, to="detecting")
-    assert session(runtime, session_id).attempt > most
+    assert work_of(runtime, session_id).attempt > most
     assert run_to_the_end(runtime, session_id).state == "completed"
 
 
@@ -159,7 +160,7 @@ def test_tidying_up_leaves_a_session_alone_that_is_retried_meanwhile(
     assert session(runtime, session_id).state == "queued"
     with runtime.store.transaction() as tx:
         leftover_queries.note_purged(tx, session_id, silent_after_s=0)
-    assert session(runtime, session_id).tidied_at is None
+    assert work_of(runtime, session_id).state == "queued"
 
 
 def test_the_command_retries_all_that_was_given_up(
@@ -189,7 +190,7 @@ def test_claims_begin_behind_all_of_before_and_stay_small(runtime: Runtime) -> N
     with runtime.store.transaction() as tx:
         tx.execute(text("UPDATE processing_metrics SET attempt = 15999"))
         assert retry_queries.retry_session(tx, session_id)
-    assert session(runtime, session_id).first_claim == 0
+    assert work_of(runtime, session_id).first_claim == 0
 
 
 def test_the_command_wants_sessions_or_all(capsys: pytest.CaptureFixture[str]) -> None:

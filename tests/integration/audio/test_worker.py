@@ -27,7 +27,16 @@ from db.queries import session_queries
 from db.queue import fair_order
 from db.queue.claims import SessionWork
 from tests.support import accounts, recordings
-from tests.support.pipeline import add, detections_of, handle, run_to_the_end, session, summary_of
+from tests.support.pipeline import (
+    add,
+    detections_of,
+    handle,
+    put_into,
+    run_to_the_end,
+    session,
+    summary_of,
+    work_of,
+)
 
 pytestmark = pytest.mark.integration
 
@@ -81,13 +90,7 @@ def test_aggregating_again_gives_the_same_detections_with_the_same_ids(runtime: 
             assert event.user_id == accounts.TEAM
             assert event.confidence <= confidence
         tx.execute(text("DELETE FROM noise_detections WHERE session_id = :id"), {"id": session_id})
-        tx.execute(
-            text(
-                "UPDATE audio_sessions SET state = 'aggregating', finished_at = NULL,"
-                " max_confidence = NULL, due_at = now() WHERE id = :id"
-            ),
-            {"id": session_id},
-        )
+        put_into(tx, session_id, "aggregating", finished_at=None, max_confidence=None)
     handle(runtime, messages.AggregateSession(session_id=session_id))
     assert found(session_id) == first
     assert session(runtime, session_id).max_confidence == confidence
@@ -165,14 +168,14 @@ def test_a_failure_that_may_pass_is_tried_again_later(
     with monkeypatch.context() as patched:
         patched.setattr(runtime.blobs, "open", full_disk)
         process_audio_file(runtime, ProcessAudioFile(session_id=session_id))
-    waiting = session(runtime, session_id)
+    waiting = work_of(runtime, session_id)
     assert waiting.state == "queued"
     assert waiting.attempt == 1
     assert waiting.last_error == failures.judge(OSError(errno.ENOSPC, "")).reason
     assert waiting.due_at > waiting.nudged_at
     monkeypatch.setattr(failures, "RETRY_BASE_S", 0)
     with runtime.store.transaction() as tx:
-        tx.execute(text("UPDATE audio_sessions SET due_at = now()"))
+        tx.execute(text("UPDATE unfinished_sessions SET due_at = now()"))
     assert run_to_the_end(runtime, session_id).state == "completed"
 
 

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import pytest
-from sqlalchemy import text
 
 from actors.execution.runtime import Runtime
-from db.queue import fair_order
+from db.queue import claims, fair_order
 from tests.integration.batches.calls import (
     PAGE,
     assert_problem,
@@ -35,10 +34,7 @@ def test_cancel_ends_all_sessions_and_stops_the_expansion(
         # One session has ended already, one is being worked on.
         done = fair_order.next_session(tx, state="queued", lease_s=30)
         assert done is not None
-        tx.execute(
-            text("UPDATE audio_sessions SET state = 'completed' WHERE id = :id"),
-            {"id": done.work.session_id},
-        )
+        assert claims.advance(tx, done.work, attempt=done.attempt, to="completed")
         assert fair_order.next_session(tx, state="queued", lease_s=30)
     path = f"/v1/batches/{batch['id']}/cancel"
     for _ in range(2):

@@ -17,13 +17,15 @@ from sqlalchemy.orm import Session
 
 from actors.messaging.messages import DetectSpan, ProcessAudioFile, TrainNoiseClassifier
 from actors.recovery import take_stalled
-from db.queries import model_queries, session_queries, span_queries
+from db.queries import model_queries, retention_queries, session_queries, span_queries
 from db.queries.model_queries import JobWork, NewTrainingClipRow
 from db.queue import claims
 from db.queue.claims import SessionWork
 from db.store import Store
-from db.tables.sessions import AudioSession
 from db.tables.training import TrainingJob
+from db.tables.unfinished import SessionLeftovers, UnfinishedSession
+from tests.support.cluster import eventually
+from tests.support.pipeline import put_into
 
 pytestmark = pytest.mark.integration
 
@@ -44,10 +46,7 @@ def add_session(tx: Session, *, state: str, spans: int) -> uuid.UUID:
         size_bytes=1,
         recording_key="k",
     )
-    tx.execute(
-        text("UPDATE audio_sessions SET state = :state, spans_total = :spans WHERE id = :id"),
-        {"state": state, "spans": spans, "id": session_id},
-    )
+    put_into(tx, session_id, state, spans_total=spans)
     if spans:
         span_queries.add_spans(tx, session_id, [(i, i * 10, i * 10 + 10) for i in range(spans)])
     return session_id
@@ -103,9 +102,7 @@ def test_a_failure_that_may_pass_is_due_later_with_its_reason(store: Store) -> N
         assert claims.retry_later(tx, work, attempt=1, delay_s=60, error="the store is away")
     assert claim(store, work) is None
     with store.transaction() as tx:
-        session = session_queries.get_session(tx, work.session_id)
-        assert session is not None
-        assert session.last_error == "the store is away"
+        assert claims.last_error(tx, work) == "the store is away"
 
 
 def test_spans_of_a_cancelled_session_are_no_work(store: Store) -> None:
@@ -188,9 +185,9 @@ def span_of(session_id: uuid.UUID, index: int) -> SessionWork:
 
 def state_of(store: Store, session_id: uuid.UUID) -> tuple[str, int]:
     with store.transaction() as tx:
-        session = session_queries.get_session(tx, session_id)
-        assert session is not None
-        return session.state, session.spans_finished
+        found = tx.get(UnfinishedSession, session_id)
+        assert found is not None
+        return found.state, found.spans_finished
 
 
 def test_recovery_finds_what_is_due_and_quiet_and_nothing_else(store: Store) -> None:
@@ -202,7 +199,8 @@ def test_recovery_finds_what_is_due_and_quiet_and_nothing_else(store: Store) -> 
         for session_id in (lost, cancelled):
             tx.execute(
                 text(
-                    "UPDATE audio_sessions SET nudged_at = now() - interval '1 hour' WHERE id = :id"
+                    "UPDATE unfinished_sessions SET nudged_at = now() - interval '1 hour'"
+                    " WHERE session_id = :id"
                 ),
                 {"id": session_id},
             )
@@ -214,6 +212,41 @@ def test_recovery_finds_what_is_due_and_quiet_and_nothing_else(store: Store) -> 
     assert fresh != lost
     with store.transaction() as tx:
         assert take_stalled(tx, unnudged_s=30, limit=10) == []
+
+
+def test_a_move_waits_for_another_change_of_its_session(store: Store) -> None:
+    """The session may be put on hold in the moment in which it ends; both are kept."""
+    session_id = make_session(store, state="aggregating")
+    work = SessionWork(session_id=session_id, state="aggregating")
+    assert claim(store, work) == 1
+
+    def end() -> bool:
+        with store.transaction() as tx:
+            return claims.advance(tx, work, attempt=1, to="completed")
+
+    with ThreadPoolExecutor(1) as pool:
+        with store.transaction() as tx:
+            assert retention_queries.hold_session(tx, session_id, held=True, owner=None)
+            ended = pool.submit(end)
+            eventually(lambda: is_waiting(store), what="a wait for the lock")
+        assert ended.result(30)
+    with store.transaction() as tx:
+        session = session_queries.get_session(tx, session_id)
+        assert session is not None
+        assert (session.state, session.outcome, session.legal_hold) == (
+            "completed",
+            "completed",
+            True,
+        )
+        assert tx.get(UnfinishedSession, session_id) is None
+        assert tx.get(SessionLeftovers, session_id) is not None
+
+
+def is_waiting(store: Store) -> bool:
+    with store.transaction() as tx:
+        waits = "datname = current_database() AND wait_event_type = 'Lock'"
+        found = tx.execute(text(f"SELECT count(*) FROM pg_stat_activity WHERE {waits}"))  # noqa: S608
+        return bool(found.scalar_one())
 
 
 def test_trainings_of_one_name_that_come_at_once_get_different_versions(store: Store) -> None:
@@ -268,11 +301,11 @@ def test_a_share_grows_and_a_zombie_cannot_write_it(store: Store) -> None:
         with store.transaction() as tx:
             return session_queries.note_share(tx, work, attempt=attempt, share=share)
 
-    def row() -> AudioSession:
+    def row() -> UnfinishedSession:
         with store.transaction() as tx:
-            session = session_queries.get_session(tx, session_id)
-        assert session is not None
-        return session
+            found = tx.get(UnfinishedSession, session_id)
+        assert found is not None
+        return found
 
     assert claim(store, work, lease_s=0) == 1
     since = row().stage_since
@@ -305,9 +338,9 @@ def test_spans_tell_since_when_the_session_is_heard(store: Store) -> None:
             begun.append(span.started_at)
             span_queries.finish_span(tx, work, attempt=attempt, values={"state": "done"})
         with store.transaction() as tx:
-            session = session_queries.get_session(tx, session_id)
-            assert session is not None
-            told.append((session.stage_since, session.stage_told_at))
+            found = tx.get(UnfinishedSession, session_id)
+            assert found is not None
+            told.append((found.stage_since, found.stage_told_at))
     assert [since for since, _ in told] == [begun[0], begun[0], None]
     assert told[1][1] > told[0][1] > begun[0]  # type: ignore[operator]
     # The last span moved the session to a stage that no worker has started yet.
@@ -365,8 +398,8 @@ def test_leases_and_waits_are_reckoned_by_the_clock_of_the_database(
         assert claims.extend_lease(tx, free, attempt=1, lease_s=60)
         due_in_s = tx.execute(
             text(
-                "SELECT extract(epoch FROM due_at - clock_timestamp()) FROM audio_sessions"
-                " WHERE id = :id"
+                "SELECT extract(epoch FROM due_at - clock_timestamp()) FROM unfinished_sessions"
+                " WHERE session_id = :id"
             ),
             {"id": free.session_id},
         ).scalar_one()

@@ -145,7 +145,7 @@ def test_unfinished_work_of_every_kind_is_counted(runtime: Runtime) -> None:
     assert found["session queued"]["unfinished"] >= 1
     assert found["session queued"]["oldest"].total_seconds() >= 0
     with connected(url) as connection:
-        connection.execute("UPDATE audio_sessions SET due_at = now() + interval '1 minute'")
+        connection.execute("UPDATE unfinished_sessions SET due_at = now() + interval '1 minute'")
     again = {each["kind"]: each for each in rows(url, UNFINISHED)}
     assert again["session queued"]["claimed"] == again["session queued"]["unfinished"]
     # Another kind of work needs another part of the query.

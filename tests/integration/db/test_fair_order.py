@@ -16,6 +16,7 @@ from db.queue import claims, fair_order
 from db.queue.claims import Claim, SessionWork
 from db.store import Store
 from db.tables.sessions import PRIORITIES
+from tests.support.pipeline import put_into
 
 pytestmark = pytest.mark.integration
 
@@ -48,13 +49,8 @@ def add(
         session_queries.add_session(
             tx, id=session_id, file_name="a", size_bytes=1, recording_key="k", priority=priority
         )
-        tx.execute(
-            text(
-                "UPDATE audio_sessions SET state = :state, spans_total = :spans,"
-                " lane = coalesce(:lane, lane) WHERE id = :id"
-            ),
-            {"state": state, "spans": spans, "lane": lane, "id": session_id},
-        )
+        placed = {} if lane is None else {"lane": lane}
+        put_into(tx, session_id, state, work=placed, spans_total=spans)
         if spans:
             span_queries.add_spans(tx, session_id, [(i, i * 10, i * 10 + 10) for i in range(spans)])
     return session_id

@@ -84,7 +84,7 @@ def damaged_model(runtime: Runtime, _patch: pytest.MonkeyPatch) -> None:
 def late_work(runtime: Runtime, _patch: pytest.MonkeyPatch) -> None:
     add(runtime, b"x")
     with runtime.store.transaction() as tx:
-        tx.execute(text("UPDATE audio_sessions SET due_at = now() - interval '2 hours'"))
+        tx.execute(text("UPDATE unfinished_sessions SET due_at = now() - interval '2 hours'"))
 
 
 def no_partition(runtime: Runtime, _patch: pytest.MonkeyPatch) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import uuid
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from datetime import timedelta
 from typing import Any
@@ -29,6 +29,7 @@ from db.tables.sessions import AudioSession
 from tests.support import accounts, recordings
 from tests.support.api import Api
 from tests.support.clock import ask, clean_up_twice, findings
+from tests.support.pipeline import put_into
 
 pytestmark = pytest.mark.integration
 
@@ -43,6 +44,7 @@ def add(
     ended_days_ago: float | None = 40,
     sent_days_ago: float = 40,
     content: bytes = b"sound",
+    work: Mapping[str, Any] | None = None,
     **values: Any,
 ) -> uuid.UUID:
     session_id = uuid.uuid4()
@@ -50,7 +52,7 @@ def add(
     runtime.blobs.put(key, content)
     runtime.blobs.put(f"{session_prefix(session_id)}levels-1", b"levels")
     with runtime.store.transaction() as tx:
-        row = session_queries.add_session(
+        session_queries.add_session(
             tx,
             id=session_id,
             user_id=accounts.TEAM,
@@ -60,10 +62,9 @@ def add(
             **values,
         )
         now = session_queries.clock(tx)
-        row.state = state
-        row.created_at = now - timedelta_days(sent_days_ago)
-        if ended_days_ago is not None:
-            row.finished_at = now - timedelta_days(ended_days_ago)
+        ended_at = None if ended_days_ago is None else now - timedelta_days(ended_days_ago)
+        created_at = now - timedelta_days(sent_days_ago)
+        put_into(tx, session_id, state, work=work, created_at=created_at, finished_at=ended_at)
         span_queries.add_spans(tx, session_id, [(0, 0, 100)])
     return session_id
 
@@ -172,8 +173,8 @@ def test_failed_and_stuck_sessions_go_after_a_day(runtime: Runtime) -> None:
     }
     # A session that waits for storage or is retried is not stuck.
     waiting: dict[str, Any] = {"ended_days_ago": None, "sent_days_ago": 3}
-    kept.add(add(runtime, state="detecting", waits_for_storage=True, **waiting))
-    kept.add(add(runtime, state="splitting", uncounted=6, attempt=7, **waiting))
+    kept.add(add(runtime, state="detecting", work={"waits_for_storage": True}, **waiting))
+    kept.add(add(runtime, state="splitting", work={"uncounted": 6, "attempt": 7}, **waiting))
     add(runtime, state="failed", ended_days_ago=1, sent_days_ago=2)
     add(runtime, state="aggregating", ended_days_ago=None, sent_days_ago=2)
     assert result(runtime, CleanUpFailedSessions())["sessions"] == 2

@@ -179,7 +179,7 @@ def test_recovery_nudges_again_what_it_could_not_send(
     recovery = Recovery(runtime)
     session_id = add(runtime)
     with runtime.store.transaction() as tx:
-        tx.execute(text("UPDATE audio_sessions SET nudged_at = now() - interval '1 hour'"))
+        tx.execute(text("UPDATE unfinished_sessions SET nudged_at = now() - interval '1 hour'"))
     with out_of_memory(rabbitmq), structlog.testing.capture_logs() as logs:
         assert recovery.round() == [ProcessAudioFile(session_id=session_id)]
         eventually(lambda: gave_up(logs), timeout_s=120, what="a failure")

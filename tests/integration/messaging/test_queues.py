@@ -21,6 +21,7 @@ from db.store import Store
 from tests.integration.messaging.dead_letters import UNREADABLE, bury, depth, queue_of, span, take
 from tests.support import servers
 from tests.support.cluster import eventually
+from tests.support.pipeline import put_into
 
 pytestmark = pytest.mark.integration
 
@@ -95,16 +96,14 @@ def test_the_oldest_row_and_those_that_are_held_are_counted_by_kind(store: Store
                 tx, id=each, file_name="a", size_bytes=1, recording_key=recording_key(each)
             )
         tx.execute(
-            text("UPDATE audio_sessions SET due_at = now() - interval '100 s' WHERE id = :id"),
+            text(
+                "UPDATE unfinished_sessions SET due_at = now() - interval '100 s'"
+                " WHERE session_id = :id"
+            ),
             {"id": ids[0]},
         )
-        tx.execute(
-            text(
-                "UPDATE audio_sessions SET state = 'detecting', spans_total = 1,"
-                " due_at = now() - interval '9 h' WHERE id = :id"
-            ),
-            {"id": ids[1]},
-        )
+        due_at = claims.seconds_ago(9 * 3_600)
+        put_into(tx, ids[1], "detecting", spans_total=1, work={"due_at": due_at})
         span_queries.add_spans(tx, ids[1], [(0, 0, 10), (1, 10, 20)])
     with store.transaction() as tx:
         found = kinds.backlogs(tx)

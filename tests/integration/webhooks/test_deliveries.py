@@ -96,7 +96,7 @@ def failed_at_once(runtime: Runtime) -> uuid.UUID:
 def given_up(runtime: Runtime) -> uuid.UUID:
     session_id = pipeline.add(runtime, b"x")
     with runtime.store.transaction() as tx:
-        tx.execute(text("UPDATE audio_sessions SET attempt = 99"))
+        tx.execute(text("UPDATE unfinished_sessions SET attempt = 99"))
     pipeline.handle(runtime, ProcessAudioFile(session_id=session_id))
     return session_id
 

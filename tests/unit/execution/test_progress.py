@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from db.tables.sessions import SESSION_STATES, UNFINISHED_STATES, AudioSession
+from db.queries.session_view_queries import SessionView
+from db.tables.sessions import SESSION_STATES, UNFINISHED_STATES
 from services.api.sessions.progress import STAGES, Pace, Progress
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
@@ -18,12 +20,13 @@ def at(seconds: float) -> datetime:
     return START + timedelta(seconds=seconds)
 
 
-def row(state: str, **values: object) -> AudioSession:
-    nothing: dict[str, object] = {"stage_share": 0.0, "spans_total": 0, "spans_finished": 0}
-    return AudioSession(state=state, **(nothing | values))
+def row(state: str, **values: object) -> SessionView:
+    nothing: dict[str, Any] = dict.fromkeys(SessionView._fields)
+    nothing |= {"stage_share": 0.0, "spans_total": 0, "spans_finished": 0}
+    return SessionView(**(nothing | {"state": state} | values))
 
 
-def detecting(finished: int, *, of: int = 60, told_s: float) -> AudioSession:
+def detecting(finished: int, *, of: int = 60, told_s: float) -> SessionView:
     return row(
         "detecting",
         spans_total=of,

@@ -138,7 +138,7 @@ def test_a_recording_counts_once(runtime: Runtime, monkeypatch: pytest.MonkeyPat
         calls.append(given)
         if len(calls) == 1:
             with runtime.store.transaction() as tx:
-                tx.execute(text("UPDATE audio_sessions SET due_at = now() - interval '1 s'"))
+                tx.execute(text("UPDATE unfinished_sessions SET due_at = now() - interval '1 s'"))
             handle(runtime, SplitRecording(session_id=late))
             assert session(runtime, late).state == "detecting"
         return open_recording(*given, **more)
