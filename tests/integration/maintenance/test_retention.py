@@ -64,7 +64,7 @@ def add(
         row.created_at = now - timedelta_days(sent_days_ago)
         if ended_days_ago is not None:
             row.finished_at = now - timedelta_days(ended_days_ago)
-        span_queries.add_spans(tx, session_id, [(0, 0, 100)])
+        tx.add_all(span_queries.new_spans(session_id, [(0, 0, 100)]))
     return session_id
 
 
