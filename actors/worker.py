@@ -10,7 +10,7 @@ import dramatiq
 import structlog
 from dramatiq.middleware import Middleware
 
-from actors.analytics.analyze import analyze_session_data
+from actors.analytics import analyze
 from actors.analytics.export import export_session_data
 from actors.analytics.report import generate_daily_report, start_daily_reports
 from actors.audio.aggregate import aggregate_session
@@ -38,13 +38,19 @@ from db.settings import from_environment
 
 log = structlog.get_logger(__name__)
 
+
+def _process_audio_file(runtime: Runtime, nudge: messages.ProcessAudioFile) -> None:
+    # The domains do not import each other.
+    process_audio_file(runtime, nudge, analyze=analyze.at_the_end)
+
+
 #: Handles each kind of work of `actors.messaging.kinds`, by its message.
 HANDLERS: dict[type[Nudge], Callable[[Runtime, Any], None]] = {
-    messages.ProcessAudioFile: process_audio_file,
+    messages.ProcessAudioFile: _process_audio_file,
     messages.SplitRecording: split_recording,
     messages.DetectSpan: detect_span,
     messages.AggregateSession: aggregate_session,
-    messages.AnalyzeSession: analyze_session_data,
+    messages.AnalyzeSession: analyze.analyze_session_data,
     messages.BatchProcessFiles: batch_process_files,
     messages.DeliverWebhook: deliver_webhook,
     messages.TrainNoiseClassifier: train_noise_classifier,

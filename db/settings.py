@@ -171,6 +171,11 @@ class Settings:
     #: outlast a database that is unavailable for two minutes. Waiting for the blob store does not
     #: count (docs/reliability.md#waiting-for-storage).
     max_attempts: int = _setting("CLAMOR_MAX_ATTEMPTS", 5, parse=parsers.positive_int)
+    #: A recording of at most this many seconds is processed in one claim and stored in one
+    #: transaction, which takes a worker 6 MB of memory a minute; a longer one is split into spans,
+    #: which several workers share. More than 96,000 samples a second, of all channels together,
+    #: count as more seconds. 0 splits every recording (docs/reliability.md#one-claim).
+    one_claim_s: float = _setting("CLAMOR_ONE_CLAIM_S", 600.0, parse=parsers.not_negative)
     #: How often recovery looks for stalled rows.
     recovery_s: float = _setting("CLAMOR_RECOVERY_S", 3.0, parse=parsers.positive_float)
 

@@ -160,12 +160,16 @@ def store(database_url: str) -> Iterator[Store]:
 
 @pytest.fixture
 def memory_settings(database_url: str, tmp_path: Path) -> Settings:
-    """Settings with a real Postgres and the in-memory broker."""
+    """Settings with a real Postgres and the in-memory broker.
+
+    Each step has its own claim, so that a test can look at the session between them.
+    """
     return Settings(
         database_url=database_url,
         amqp_url="memory://",
         blob_url=(tmp_path / "blobs").as_uri(),
         lease_s=5.0,
+        one_claim_s=0.0,
         key_pepper=accounts.PEPPER,
         backbone_url="off",
     )

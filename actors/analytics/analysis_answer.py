@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -54,7 +55,7 @@ class Given:
     events: Events
     #: None if no levels are stored.
     levels: LevelHistory | None
-    #: The runs of each step by result.
+    #: The runs of each step by result; there may be several entries of the same.
     runs: Sequence[StepRuns]
     spans_failed: int
 
@@ -281,9 +282,12 @@ def _processing(given: Given) -> Processing:
 
 def _stage(step: str, runs: Sequence[StepRuns], duration_s: float) -> Stage:
     total_s = sum(run.total_s for run in runs)
+    n_runs: Counter[str] = Counter()
+    for run in runs:
+        n_runs[run.result] += run.runs
     return Stage(
         step=step,
-        runs={run.result: run.runs for run in runs},
+        runs=dict(n_runs),
         total_s=rounding.seconds(total_s),
         longest_s=rounding.seconds(max(run.longest_s for run in runs)),
         times_real_time=_times(duration_s, total_s),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import uuid
+from collections.abc import Sequence
 from functools import partial
 
 import msgspec
@@ -20,7 +21,15 @@ from actors.science.summaries.session_analysis import Events
 from db.blobs.blob_store import Blobs
 from db.blobs.errors import BlobMissing
 from db.queries import analysis_queries, session_queries
-from db.queries.analysis_queries import STEP, AnalysisDone, AnalysisWork
+from db.queries.analysis_queries import (
+    STEP,
+    AnalysisDone,
+    AnalysisWork,
+    EventColumns,
+    StepRuns,
+)
+from db.queries.session_queries import NewDetectionRow
+from db.tables.sessions import AudioSession
 
 #: The share of the progress for reading.
 READ_SHARE = 0.6
@@ -41,11 +50,44 @@ def _analyze(runtime: Runtime, work: AnalysisWork) -> runner.Task:
         bar.tell(0.0, "reading")
         given = _read(runtime, work.id)
         bar.tell(READ_SHARE, "computing")
-        result = msgspec.to_builtins(analysis_answer.document(given))
-        values = AnalysisDone(percent=100, stage="done", result=result)
-        return runner.Result(runner.move_on(work, to="completed", values=values))
+        return runner.Result(runner.move_on(work, to="completed", values=_done(given)))
 
     return runner.Task(name=STEP, work=work, perform=perform, give_up=runner.fail(work))
+
+
+def at_the_end(
+    runtime: Runtime,
+    session: AudioSession,
+    detections: Sequence[NewDetectionRow],
+    runs: Sequence[StepRuns],
+) -> AnalysisDone:
+    """Compute the analysis of a session that is about to end, before its rows are written.
+
+    ``session`` has the values of its end already, and no failed spans.
+    """
+    events = EventColumns(
+        start_s=[each["start_s"] for each in detections],
+        end_s=[each["end_s"] for each in detections],
+        noise_type=[each["noise_type"] for each in detections],
+        confidence=[each["confidence"] for each in detections],
+        laeq_db=[each.get("laeq_db") for each in detections],
+        lafmax_db=[each.get("lafmax_db") for each in detections],
+    )
+    return _done(
+        Given(
+            session=session,
+            limits_db={},
+            events=Events.of(**events),
+            levels=_levels(runtime.blobs, session.levels_key),
+            runs=runs,
+            spans_failed=0,
+        )
+    )
+
+
+def _done(given: Given) -> AnalysisDone:
+    result = msgspec.to_builtins(analysis_answer.document(given))
+    return AnalysisDone(percent=100, stage="done", result=result)
 
 
 def _read(runtime: Runtime, session_id: uuid.UUID) -> Given:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from functools import partial
 
 import msgspec
@@ -18,6 +19,7 @@ from actors.audio import (
     missing,
     pcm,
     privacy,
+    products,
     progress,
     resplit,
 )
@@ -38,9 +40,10 @@ from actors.science.levels.levels import LevelHistory
 from actors.science.levels.totals import Totals
 from actors.science.types import BACKGROUND, UNCLASSIFIED, Event
 from db.blobs.errors import BlobMissing
-from db.blobs.keys import product_key
 from db.ids import new_id
 from db.queries import analysis_queries, session_queries, span_queries
+from db.queries.analysis_queries import AnalysisDone
+from db.queries.session_queries import NewDetectionRow
 from db.queries.stage_results import AggregateDone, MutedAudio
 from db.queue import fair_order
 from db.queue.claims import SessionWork
@@ -60,7 +63,7 @@ def aggregate_session(runtime: Runtime, nudge: AggregateSession) -> None:
 
 def _aggregate(runtime: Runtime, work: SessionWork) -> runner.Task:
     def perform(lease: Lease) -> runner.Result:
-        with runtime.store.transaction() as tx:
+        with runtime.store.reading() as tx:
             session = session_queries.get_session(tx, work.session_id)
             spans = span_queries.spans_of(tx, work.session_id)
         assert session is not None
@@ -69,29 +72,67 @@ def _aggregate(runtime: Runtime, work: SessionWork) -> runner.Task:
                 "nothing-heard",
                 f"no part of the recording could be analysed: {spans[0].last_error}",
             )
+        tell = progress.of_stage(runtime, work, lease)
         try:
-            return _result(runtime, work, session, spans, lease)
+            answer = aggregate(runtime, work, session, spans, lease, tell=tell)
         except BlobMissing as missing:
             return resplit.instead(runtime, session, work, missing)
+        move_on = runner.move_on(
+            work,
+            to=answer.state,
+            values=answer.values,
+            then=[AnalyzeSession(session_id=session.id)],
+        )
+
+        def write(tx: Session, attempt: int) -> Sequence[Nudge] | None:
+            nudges = move_on(tx, attempt)
+            if nudges is not None:
+                answer.add_rows(tx, session)
+            return nudges
+
+        return runner.Result(write)
 
     return runner.Task(name="aggregate", work=work, perform=perform, give_up=runner.fail(work))
 
 
-def _result(
+@dataclass(frozen=True, kw_only=True)
+class SessionAnswer:
+    """The answer of a session: its final state, its columns, and its detections."""
+
+    state: str
+    values: AggregateDone
+    detections: Sequence[NewDetectionRow]
+
+    def add_rows(
+        self, tx: Session, session: AudioSession, *, analysis: AnalysisDone | None = None
+    ) -> None:
+        """Add the detections, and the analysis: as given, or to be made."""
+        session_queries.add_detections(tx, session.id, self.detections)
+        analysis_queries.ask_analysis(
+            tx, session.id, asking_id=new_id(), traceparent=session.traceparent, done=analysis
+        )
+
+
+def aggregate(
     runtime: Runtime,
     work: SessionWork,
     session: AudioSession,
     spans: Sequence[SessionSpan],
     lease: Lease,
-) -> runner.Result:
-    """Compute the answer of a session; raise :class:`BlobMissing` if a product is missing."""
+    *,
+    tell: Callable[[float], None],
+) -> SessionAnswer:
+    """Compute the answer of a session; raise :class:`BlobMissing` if a product is missing.
+
+    ``tell`` is called with the share that is done.
+    """
     assert session.model_id
     assert session.levels_key
     assert session.totals
     model = runtime.model(session.model_id)
     levels = LevelHistory.from_bytes(runtime.blobs.get(session.levels_key))
     totals = Totals.from_json(dict(session.totals))
-    tell, is_muted = progress.of_stage(runtime, work, lease), session.privacy == MUTE
+    is_muted = session.privacy == MUTE
     named_share = NAMED_SHARE if is_muted else 1.0
     opinion = base_types.opinion_of(runtime, session, model, lease)
     found = _merge(
@@ -116,9 +157,7 @@ def _result(
         )
     heard = _with_bands(runtime, session, _of_interest(found, session.types))
     heard = detection_rows.as_shown(heard, session.calibration_db)
-    answer_key = lease.own(
-        product_key(session.id, "levels-answer", attempt=lease.attempt, resplits=work.resplits)
-    )
+    answer_key = products.new_key(work, lease, "levels-answer")
     answer = level_answer.document(session, levels, totals)
     runtime.blobs.put(answer_key, msgspec.json.encode(answer))
     backbone = None if opinion is None else opinion.tagger.name
@@ -146,7 +185,11 @@ def _result(
     if muted is not None:
         values["muted_key"] = muted["muted_key"]
         values["spectrogram_key"] = muted["spectrogram_key"]
-    return runner.Result(_ending(work, session, values, heard, to_partial=bool(lost)))
+    return SessionAnswer(
+        state="partial" if lost else "completed",
+        values=values,
+        detections=[detection_rows.columns(event) for event in heard],
+    )
 
 
 def _merge(
@@ -284,32 +327,3 @@ def _summary(
         overload=answer.overload,
         under_range=answer.under_range,
     )
-
-
-def _ending(
-    work: SessionWork,
-    session: AudioSession,
-    values: AggregateDone,
-    heard: Sequence[Event],
-    *,
-    to_partial: bool,
-) -> runner.Write:
-    move_on = runner.move_on(
-        work,
-        to="partial" if to_partial else "completed",
-        values=values,
-        then=[AnalyzeSession(session_id=work.session_id)],
-    )
-
-    def write(tx: Session, attempt: int) -> Sequence[Nudge] | None:
-        nudges = move_on(tx, attempt)
-        if nudges is not None:
-            session_queries.add_detections(
-                tx, work.session_id, [detection_rows.columns(event) for event in heard]
-            )
-            analysis_queries.ask_analysis(
-                tx, work.session_id, asking_id=new_id(), traceparent=session.traceparent
-            )
-        return nudges
-
-    return write

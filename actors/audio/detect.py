@@ -6,8 +6,6 @@ from collections.abc import Sequence
 from functools import partial
 from typing import Unpack
 
-import numpy as np
-from numpy.typing import NDArray
 from sqlalchemy.orm import Session
 
 from actors.audio import pcm, resplit
@@ -46,13 +44,13 @@ def _detect(runtime: Runtime, work: SessionWork) -> runner.Task:
         return [aggregate] if was_last else []
 
     def perform(lease: Lease) -> runner.Result:
-        with runtime.store.transaction() as tx:
+        with runtime.store.reading() as tx:
             session = session_queries.get_session(tx, session_id)
             span = span_queries.get_span(tx, session_id, span_index)
         if session is None or span is None:
             raise Permanent("session-removed", "the session was removed while it ran")
         try:
-            scores = _score(runtime, session, span, lease).astype(SCORES).tobytes()
+            scores = score(runtime, session, span, lease)
         except BlobMissing as missing:
             return resplit.instead(runtime, session, work, missing)
         return runner.Result(lambda tx, attempt: finish(tx, attempt, state="done", scores=scores))
@@ -68,15 +66,14 @@ def _detect(runtime: Runtime, work: SessionWork) -> runner.Task:
     )
 
 
-def _score(
-    runtime: Runtime, session: AudioSession, span: SessionSpan, lease: Lease
-) -> NDArray[np.float32]:
-    """Return the class probabilities [shape=(n_steps, n_classes)] of a span's frames."""
+def score(runtime: Runtime, session: AudioSession, span: SessionSpan, lease: Lease) -> bytes:
+    """Return the class probabilities [shape=(n_steps, n_classes)] of a span's frames, as stored."""
     assert session.model_id
-    return inference.score_span(
+    scores = inference.score_span(
         runtime.model(session.model_id),
         pcm.reader(runtime.blobs, session, lease),
         span.start_sample,
         span.stop_sample,
         grid=pcm.grid_of(session),
     )
+    return scores.astype(SCORES).tobytes()

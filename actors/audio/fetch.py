@@ -10,7 +10,6 @@ from __future__ import annotations
 import itertools
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
-from typing import NamedTuple
 
 import httpx
 import structlog
@@ -49,17 +48,8 @@ _CODES: Mapping[type[errors.OutboundError], str] = {
 }
 
 
-class FetchedRecording(NamedTuple):
-    """A recording in the blob store."""
-
-    key: str
-    file_name: str
-
-
-def recording(
-    runtime: Runtime, session: AudioSession, work: SessionWork, lease: Lease
-) -> FetchedRecording:
-    """Return a session's recording, after fetching it if necessary.
+def recording(runtime: Runtime, session: AudioSession, work: SessionWork, lease: Lease) -> None:
+    """Fetch a session's recording if necessary. ``session`` and its row name it from then on.
 
     Raises
     ------
@@ -70,7 +60,7 @@ def recording(
         If the content of a URL does not begin like a recording.
     """
     if session.size_bytes is not None:
-        return FetchedRecording(session.recording_key, session.file_name)
+        return
     key = product_key(work.session_id, "recording", attempt=lease.attempt)
     arrived = _arrived(runtime, session)
     # An attempt of another time line may have had this number, where a database was restored.
@@ -96,7 +86,7 @@ def recording(
         raise ClaimLost
     if session.source_key:
         _forget(runtime, session.source_key)
-    return FetchedRecording(key, file_name)
+    session.recording_key, session.size_bytes, session.file_name = key, size_bytes, file_name
 
 
 def _arrived(runtime: Runtime, session: AudioSession) -> list[str]:

@@ -26,12 +26,10 @@ def check_format(audio: AudioFormat, settings: Settings) -> None:
             f" {settings.max_rate_hz} Hz are allowed",
         )
     if audio.n_frames is not None:
-        check_duration(audio.n_frames / audio.rate_hz, settings)
+        check_duration(audio.n_frames / audio.rate_hz, most_s=settings.max_duration_s)
 
 
-def check_duration(lasts_s: float, settings: Settings) -> None:
+def check_duration(lasts_s: float, *, most_s: float) -> None:
     """Check the duration of a recording, or of its part so far; raises :class:`Permanent`."""
-    if lasts_s > settings.max_duration_s:
-        raise Permanent(
-            "too-long", f"the recording is longer than {settings.max_duration_s:.0f} seconds"
-        )
+    if lasts_s > most_s:
+        raise Permanent("too-long", f"the recording is longer than {most_s:.0f} seconds")

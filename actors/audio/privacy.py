@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 
-from actors.audio import pcm
+from actors.audio import pcm, products
 from actors.execution.failures import Permanent
 from actors.execution.lease import Lease
 from actors.execution.runtime import Runtime
@@ -23,7 +23,6 @@ from actors.science.detection.tagging.tagger import Tagger
 from actors.science.levels.totals import Totals
 from actors.science.types import Event
 from db.blobs.errors import BlobMissing
-from db.blobs.keys import product_key
 from db.queries.stage_results import MutedAudio
 from db.queue.claims import SessionWork
 from db.tables.sessions import KEEP, MUTE, AudioSession
@@ -109,8 +108,7 @@ def mute(
     """
     require_mutable(session, runtime.tagger)
     muted_key, picture_key = (
-        lease.own(product_key(session.id, name, attempt=lease.attempt, resplits=work.resplits))
-        for name in ("muted", "spectrogram")
+        products.new_key(work, lease, name) for name in ("muted", "spectrogram")
     )
     intervals = _speech(runtime, session, lease, events, tell=tell)
     _write_copy(runtime, session, muted_key, intervals, tell=tell)

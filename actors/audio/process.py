@@ -7,7 +7,7 @@ from datetime import timedelta
 from functools import partial
 from typing import BinaryIO
 
-from actors.audio import fetch, limits, privacy
+from actors.audio import fetch, limits, one_claim, privacy
 from actors.execution import runner
 from actors.execution.failures import Permanent
 from actors.execution.lease import Lease
@@ -30,44 +30,53 @@ from db.tables.sessions import AudioSession
 MAX_CLOCK_ERROR = timedelta(days=1)
 
 
-def process_audio_file(runtime: Runtime, nudge: ProcessAudioFile) -> None:
+def process_audio_file(
+    runtime: Runtime, nudge: ProcessAudioFile, *, analyze: one_claim.Analyze
+) -> None:
     """Fetch a recording if necessary, read its header, and hand it to ``split``.
 
-    The session gets the current model unless it was posted with one.
+    The session gets the current model unless it was posted with one. A short recording is processed
+    to its end in the same claim, for which ``analyze`` computes its analysis.
     """
     take = partial(fair_order.next_session, state="queued")
-    runner.run(runtime, nudge, take, partial(_process, runtime))
+    runner.run(runtime, nudge, take, partial(_process, runtime, analyze))
 
 
-def _process(runtime: Runtime, work: SessionWork) -> runner.Task:
+def _process(runtime: Runtime, analyze: one_claim.Analyze, work: SessionWork) -> runner.Task:
     def perform(lease: Lease) -> runner.Result:
         with runtime.store.reading() as tx:
             session = session_queries.get_session(tx, work.session_id)
         assert session is not None
         with privacy.audio_is_needed(session):
-            recording = fetch.recording(runtime, session, work, lease)
-            with runtime.blobs.open(recording.key) as file:
+            fetch.recording(runtime, session, work, lease)
+            with runtime.blobs.open(session.recording_key) as file:
                 with decode.open_recording(file) as decoder:
                     audio = decoder.format
                 limits.check_format(audio, runtime.settings)
                 channels.check(session.channel, n_channels=audio.n_channels)
-                recorded_at = _recorded_at(session, recording.file_name, audio, file)
+                recorded_at = _recorded_at(session, audio, file)
         lease.check()
         model_id = session.model_id or runtime.current_model_id()
         # An unusable model fails here, rather than in every span.
         _check_known({*session.thresholds, *session.types}, runtime.model(model_id))
-        return runner.Result(
+        checked = ProcessDone(
+            model_id=model_id,
+            container=audio.container,
+            codec=audio.codec,
+            rate_hz=audio.rate_hz,
+            n_channels=audio.n_channels,
+            **recorded_at,
+        )
+        whole: runner.Result | None = None
+        if one_claim.fits(session, audio, lease, runtime.settings):
+            whole = one_claim.result(
+                runtime, work, session, lease, checked=checked, analyze=analyze
+            )
+        return whole or runner.Result(
             runner.move_on(
                 work,
                 to="splitting",
-                values=ProcessDone(
-                    model_id=model_id,
-                    container=audio.container,
-                    codec=audio.codec,
-                    rate_hz=audio.rate_hz,
-                    n_channels=audio.n_channels,
-                    **recorded_at,
-                ),
+                values=checked,
                 then=[SplitRecording(session_id=work.session_id)],
             )
         )
@@ -75,9 +84,7 @@ def _process(runtime: Runtime, work: SessionWork) -> runner.Task:
     return runner.Task(name="process", work=work, perform=perform, give_up=runner.fail(work))
 
 
-def _recorded_at(
-    session: AudioSession, file_name: str, audio: AudioFormat, file: BinaryIO
-) -> RecordedAtFound:
+def _recorded_at(session: AudioSession, audio: AudioFormat, file: BinaryIO) -> RecordedAtFound:
     """Return when the recording began, according to its file, unless the caller said so."""
     if session.recorded_at is not None and session.recorded_at_from is None:
         return {}
@@ -85,7 +92,7 @@ def _recorded_at(
         file,
         container=audio.container,
         rate_hz=audio.rate_hz,
-        file_name=file_name,
+        file_name=session.file_name,
         time_zone=session.time_zone,
         not_after=session.created_at + MAX_CLOCK_ERROR,
     )

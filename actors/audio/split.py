@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
 from functools import partial
 
 import numpy as np
@@ -12,7 +13,7 @@ import structlog
 from numpy.typing import NDArray
 from sqlalchemy.orm import Session
 
-from actors.audio import base_types, limits, privacy, progress
+from actors.audio import base_types, limits, privacy, products, progress
 from actors.execution import runner
 from actors.execution.lease import Lease
 from actors.execution.runtime import Runtime
@@ -24,13 +25,13 @@ from actors.science.detection import chunks
 from actors.science.levels import calibration, channels
 from actors.science.levels.totals import ChannelTotals
 from actors.science.types import Hole
-from db.blobs.keys import product_key
 from db.queries import session_queries, span_queries, usage_limit_queries
 from db.queries.stage_results import SplitDone
 from db.queue import fair_order
 from db.queue.claims import SessionWork
 from db.tables.base import StoredHole
 from db.tables.sessions import KEEP, AudioSession
+from db.tables.spans import SessionSpan
 
 Samples = NDArray[np.float32]
 
@@ -51,70 +52,111 @@ def split_recording(runtime: Runtime, nudge: SplitRecording) -> None:
 
 
 def _split(runtime: Runtime, work: SessionWork) -> runner.Task:
-    session_id = work.session_id
-
     def perform(lease: Lease) -> runner.Result:
-        with runtime.store.transaction() as tx:
-            session = session_queries.get_session(tx, session_id)
+        with runtime.store.reading() as tx:
+            session = session_queries.get_session(tx, work.session_id)
         assert session is not None
-        privacy.require_mutable(session, runtime.tagger)
-        with privacy.audio_is_needed(session):
-            pcm_key, wide_key, levels_key, bands_key, picture_key = (
-                lease.own(
-                    product_key(session_id, name, attempt=lease.attempt, resplits=work.resplits)
-                )
-                for name in ("pcm", "wide-pcm", "levels", "bands", "spectrogram")
-            )
-            tagger = runtime.tagger
-            keys = (pcm_key, None if tagger is None else wide_key)
-            tell = progress.of_stage(runtime, work, lease)
-            prepared, picture = _decode(runtime, session, keys, tell=tell)
-            calibration_db = _calibration_db(runtime, session, prepared.totals.used, lease)
-        runtime.blobs.put(levels_key, prepared.levels.to_bytes())
-        if prepared.bands is not None:
-            runtime.blobs.put(bands_key, prepared.bands.to_bytes())
-        # With privacy the spectrogram is drawn at the end, without speech, or not at all.
-        is_drawn = session.privacy == KEEP
-        if is_drawn:
-            runtime.blobs.put(picture_key, spectrogram.to_png(picture.finish()))
-        spans = chunks.plan_spans(prepared.grid.length)
+        most_s, tell = runtime.settings.max_duration_s, progress.of_stage(runtime, work, lease)
+        done = split(runtime, work, session, lease, most_s=most_s, tell=tell)
         move_on = runner.move_on(
             work,
             to="detecting",
-            values=SplitDone(
-                duration_s=prepared.duration_s,
-                missing_s=prepared.missing_s,
-                holes=[_stored(hole, prepared.format.rate_hz) for hole in prepared.holes],
-                calibration_db=calibration_db,
-                totals=prepared.totals.to_json(),
-                n_samples=prepared.grid.n_samples,
-                grid_lead=prepared.grid.lead,
-                pcm_key=pcm_key,
-                wide_pcm_key=keys[1],
-                levels_key=levels_key,
-                bands_key=None if prepared.bands is None else bands_key,
-                spectrogram_key=picture_key if is_drawn else None,
-                spans_total=len(spans),
-                **base_types.of_split(tagger),
-            ),
-            then=[DetectSpan(session_id=session_id, span_index=span.index) for span in spans],
+            values=done.values,
+            then=[
+                DetectSpan(session_id=session.id, span_index=span.span_index) for span in done.spans
+            ],
         )
 
         def write(tx: Session, attempt: int) -> Sequence[Nudge] | None:
             nudges = move_on(tx, attempt)
             if nudges is not None:
-                span_queries.add_spans(
-                    tx, session_id, [(span.index, span.start, span.stop) for span in spans]
-                )
-                # Behind the fence, so that a recording counts once, however many attempts it takes.
-                # One that was decoded, given up and then retried has already been counted.
-                if session.duration_s is None:
-                    usage_limit_queries.count_audio(tx, session_id, audio_s=prepared.duration_s)
+                done.add_rows(tx)
             return nudges
 
         return runner.Result(write)
 
     return runner.Task(name="split", work=work, perform=perform, give_up=runner.fail(work))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Splitting:
+    """The result of a split: columns of the session, its spans, and whether its audio counts."""
+
+    values: SplitDone
+    spans: Sequence[SessionSpan]
+    is_counted: bool
+
+    def add_rows(self, tx: Session) -> None:
+        """Add the spans, and count the audio of the recording for its user.
+
+        Behind the fence, so that a recording counts once, however many attempts it takes.
+        """
+        tx.add_all(self.spans)
+        if self.is_counted:
+            audio_s = self.values["duration_s"]
+            usage_limit_queries.count_audio(tx, self.spans[0].session_id, audio_s=audio_s)
+
+
+def split(
+    runtime: Runtime,
+    work: SessionWork,
+    session: AudioSession,
+    lease: Lease,
+    *,
+    most_s: float,
+    tell: Callable[[float], None],
+) -> Splitting:
+    """Decode a recording, store its products, and plan its spans.
+
+    ``tell`` is called with the share that is decoded.
+
+    Raises
+    ------
+    Permanent
+        ``too-long`` if the recording is longer than ``most_s``, whatever its header says.
+    """
+    privacy.require_mutable(session, runtime.tagger)
+    with privacy.audio_is_needed(session):
+        pcm_key, wide_key, levels_key, bands_key, picture_key = (
+            products.new_key(work, lease, name)
+            for name in ("pcm", "wide-pcm", "levels", "bands", "spectrogram")
+        )
+        tagger = runtime.tagger
+        keys = (pcm_key, None if tagger is None else wide_key)
+        prepared, picture = _decode(runtime, session, keys, most_s=most_s, tell=tell)
+        calibration_db = _calibration_db(runtime, session, prepared.totals.used, lease)
+    runtime.blobs.put(levels_key, prepared.levels.to_bytes())
+    if prepared.bands is not None:
+        runtime.blobs.put(bands_key, prepared.bands.to_bytes())
+    # With privacy the spectrogram is drawn at the end, without speech, or not at all.
+    is_drawn = session.privacy == KEEP
+    if is_drawn:
+        runtime.blobs.put(picture_key, spectrogram.to_png(picture.finish()))
+    planned = chunks.plan_spans(prepared.grid.length)
+    spans = span_queries.new_spans(
+        session.id, [(span.index, span.start, span.stop) for span in planned]
+    )
+    return Splitting(
+        values=SplitDone(
+            duration_s=prepared.duration_s,
+            missing_s=prepared.missing_s,
+            holes=[_stored(hole, prepared.format.rate_hz) for hole in prepared.holes],
+            calibration_db=calibration_db,
+            totals=prepared.totals.to_json(),
+            n_samples=prepared.grid.n_samples,
+            grid_lead=prepared.grid.lead,
+            pcm_key=pcm_key,
+            wide_pcm_key=keys[1],
+            levels_key=levels_key,
+            bands_key=None if prepared.bands is None else bands_key,
+            spectrogram_key=picture_key if is_drawn else None,
+            spans_total=len(spans),
+            **base_types.of_split(tagger),
+        ),
+        spans=spans,
+        # A recording that was decoded, given up and then retried has already been counted.
+        is_counted=session.duration_s is None,
+    )
 
 
 def _stored(hole: Hole, rate_hz: int) -> StoredHole:
@@ -151,7 +193,12 @@ def _checked(blocks: Iterable[Samples], used: Sequence[int], lease: Lease) -> It
 
 
 def _decode(
-    runtime: Runtime, session: AudioSession, keys: PcmKeys, *, tell: Callable[[float], None]
+    runtime: Runtime,
+    session: AudioSession,
+    keys: PcmKeys,
+    *,
+    most_s: float,
+    tell: Callable[[float], None],
 ) -> tuple[Prepared, Spectrogram]:
     """Decode a recording into audio and a spectrogram; ``tell`` takes the share decoded so far.
 
@@ -160,18 +207,24 @@ def _decode(
     """
     assert session.n_channels is not None
     used = channels.assumed(session.channel, n_channels=session.n_channels)
-    prepared, picture = _decode_channels(runtime, session, keys, used, tell=tell)
+    prepared, picture = _decode_channels(runtime, session, keys, used, most_s=most_s, tell=tell)
     usable = [index for index in used if index not in prepared.bad_channels]
     if usable != used:
         # The levels of all channels lack the holes of the bad ones.
         used = usable
-        prepared, picture = _decode_channels(runtime, session, keys, used, tell=tell)
+        prepared, picture = _decode_channels(runtime, session, keys, used, most_s=most_s, tell=tell)
     chosen = channels.chosen(session.channel, prepared.totals.channels)
     if chosen == used:
         return prepared, picture
     log.info("channels_chosen", session_id=str(session.id), used=chosen)
     return _decode_channels(
-        runtime, session, keys, chosen, measured=prepared.totals.channels, tell=tell
+        runtime,
+        session,
+        keys,
+        chosen,
+        measured=prepared.totals.channels,
+        most_s=most_s,
+        tell=tell,
     )
 
 
@@ -194,6 +247,7 @@ def _decode_channels(
     used: Sequence[int],
     *,
     measured: Sequence[ChannelTotals] = (),
+    most_s: float,
     tell: Callable[[float], None],
 ) -> tuple[Prepared, Spectrogram]:
     with (
@@ -205,7 +259,7 @@ def _decode_channels(
         picture = Spectrogram()
 
         def on_progress(decoded_s: float) -> None:
-            limits.check_duration(decoded_s, runtime.settings)
+            limits.check_duration(decoded_s, most_s=most_s)
             # Some headers lack the length of the recording; then the position in the file counts.
             if promised:
                 tell(decoded_s * decoder.format.rate_hz / promised)

@@ -70,6 +70,11 @@ class Lease:
         self._finished.set()
         self._thread.join()
 
+    @property
+    def held_s(self) -> float:
+        """How long the claim has been held."""
+        return self.deadline_s - (self._ends_at - time.monotonic())
+
     def check(self) -> None:
         """Raise if the work is no longer needed. Long loops call this often; it is cheap.
 

@@ -16,7 +16,7 @@ from db.queries.model_queries import JobWork
 
 log = structlog.get_logger(__name__)
 
-#: Shortest interval between two updates: each is a transaction.
+#: Shortest interval between two updates, and before the first: each is a transaction.
 EVERY_S = 1.0
 #: The interval after an update that failed, so that the work does not wait for an unavailable
 #: Postgres every second.
@@ -29,7 +29,7 @@ class Teller:
     def __init__(self, runtime: Runtime, lease: Lease) -> None:
         self._runtime = runtime
         self._lease = lease
-        self._next_at = 0.0
+        self._next_at = time.monotonic() + EVERY_S
 
     def tell(self, note: Callable[[Session], bool], *, at_once: bool = False) -> None:
         """Call ``note`` if an update is due. It returns whether the claim is still held."""

@@ -23,6 +23,7 @@ from actors.execution.runtime import Runtime
 from actors.messaging.messages import Nudge
 from actors.observability import tracing
 from db.queries import session_queries
+from db.queries.session_queries import StepRun
 from db.queue import claims
 from db.queue.claims import SomeItem, Take, WorkItem
 from db.tables.base import JsonObject, StoredProblem
@@ -42,6 +43,8 @@ class Result:
 
     write: Write
     outcome: str = "done"
+    #: The steps that the same claim did after its own.
+    steps: Sequence[StepRun] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -130,9 +133,9 @@ def _commit(runtime: Runtime, task: Task, run: ActorRun, lease: Lease, result: R
     with runtime.store.transaction() as tx:
         nudges = result.write(tx, lease.attempt)
         outcome = result.outcome if nudges is not None else _lost(tx, task)
-        _record(tx, task, run, outcome)
+        _record(tx, task, run, outcome, result.steps if nudges is not None else ())
     if nudges is None:
-        _discard(runtime, lease)
+        discard(runtime, lease)
     else:
         runtime.publisher.send(*nudges)
     run.end(outcome)
@@ -171,7 +174,7 @@ def _fail(
         may_be_written = may_be_written and not held
     finally:
         if not may_be_written:
-            _discard(runtime, lease)
+            discard(runtime, lease)
     runtime.publisher.send(*(nudges or ()))
     if not held:
         run.end(outcome)
@@ -207,7 +210,7 @@ def _retry_later(tx: Session, task: Task, lease: Lease, failure: Failure) -> boo
     return give_back(tx, task.work, attempt=lease.attempt, delay_s=delay_s, error=failure.reason)
 
 
-def _discard(runtime: Runtime, lease: Lease) -> None:
+def discard(runtime: Runtime, lease: Lease) -> None:
     """Remove the blobs of a failed attempt. Recovery removes those that remain."""
     try:
         runtime.blobs.delete(*lease.keys)
@@ -215,13 +218,10 @@ def _discard(runtime: Runtime, lease: Lease) -> None:
         log.warning("blobs_not_removed", keys=lease.keys, error=type(error).__name__)
 
 
-def _record(tx: Session, task: Task, run: ActorRun, outcome: str) -> None:
+def _record(
+    tx: Session, task: Task, run: ActorRun, outcome: str, steps: Sequence[StepRun] = ()
+) -> None:
     assert run.attempt is not None
-    session_queries.add_metric(
-        tx,
-        task.work,
-        step=task.name,
-        attempt=run.attempt,
-        result=outcome,
-        duration_s=run.duration_s,
-    )
+    own_s = run.duration_s - sum(step.duration_s for step in steps)
+    own = StepRun(task.name, outcome, own_s, task.work.names.get("span_index"))
+    session_queries.add_runs(tx, task.work, [own, *steps], attempt=run.attempt)

@@ -102,7 +102,7 @@ class Runtime:
 
         Queried each time, so that a promotion takes effect without a restart.
         """
-        with self.store.transaction() as tx:
+        with self.store.reading() as tx:
             promoted = model_queries.promoted_model_id(tx)
         return promoted or self.shipped_model_id
 

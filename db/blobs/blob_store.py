@@ -18,7 +18,7 @@ from typing import IO, TYPE_CHECKING, Any, NamedTuple, cast
 from urllib.parse import unquote, urlsplit
 
 import obstore
-from obstore.store import LocalStore, ObjectStore, S3Store, from_url
+from obstore.store import LocalStore, MemoryStore, ObjectStore, S3Store, from_url
 
 from db.blobs import durable, errors
 from db.blobs.errors import BlobMissing, StorageFull, StorageUnavailable, reading, writing
@@ -76,6 +76,26 @@ class Blobs:
             self._folder = folder
         else:
             self._store = from_url(url, retry_config=PATIENCE)
+        self._held: dict[str, MemoryStore] = {}
+
+    @contextmanager
+    def in_memory(self, *keys: str) -> Iterator[None]:
+        """Hold the blobs of some keys in the memory of this process, until the end of the block.
+
+        For what one run writes and reads, and no row names.
+        """
+        self._held |= dict.fromkeys(keys, MemoryStore())
+        try:
+            yield
+        finally:
+            for key in keys:
+                del self._held[key]
+
+    def _store_of(self, key: str) -> ObjectStore:
+        return self._held.get(key, self._store)
+
+    def _folder_of(self, key: str) -> Path | None:
+        return None if key in self._held else self._folder
 
     def put(self, key: str, content: bytes | Iterable[bytes]) -> None:
         """Store a blob atomically: nothing appears if ``content`` raises.
@@ -83,7 +103,7 @@ class Blobs:
         After the return the blob survives a power failure, so that a row may name it.
         """
         self._require_folder()
-        if self._folder is not None:
+        if self._folder_of(key) is not None:
             with self.writer(key) as file:
                 for piece in [content] if isinstance(content, bytes) else content:
                     file.write(piece)
@@ -91,7 +111,7 @@ class Blobs:
         pieces = None if isinstance(content, bytes) else errors.BlobPieces(content)
         with writing(pieces):
             obstore.put(
-                self._store,
+                self._store_of(key),
                 key,
                 content if pieces is None else pieces,
                 chunk_size=PART_BYTES,
@@ -107,21 +127,21 @@ class Blobs:
             yield cast(IO[bytes], errors.BlobWriter(file))
 
     def _opened(self, key: str) -> AbstractContextManager[Any]:
-        if self._folder is not None:
-            return durable.create(self._folder, key)
+        if (folder := self._folder_of(key)) is not None:
+            return durable.create(folder, key)
         return obstore.open_writer(
-            self._store, key, buffer_size=PART_BYTES, max_concurrency=PARTS_AT_ONCE
+            self._store_of(key), key, buffer_size=PART_BYTES, max_concurrency=PARTS_AT_ONCE
         )
 
     def get(self, key: str) -> bytes:
         """Return a whole blob. Only for small ones."""
         with self._reading(key):
-            return bytes(obstore.get(self._store, key).bytes())
+            return bytes(obstore.get(self._store_of(key), key).bytes())
 
     def get_range(self, key: str, *, start: int, length: int) -> bytes:
         """Return ``length`` bytes from ``start``."""
         with self._reading(key):
-            return bytes(obstore.get_range(self._store, key, start=start, length=length))
+            return bytes(obstore.get_range(self._store_of(key), key, start=start, length=length))
 
     def open(self, key: str) -> io.BufferedReader:
         """Open a blob as a seekable file that is fetched as it is read."""
@@ -145,7 +165,7 @@ class Blobs:
     def size(self, key: str) -> int:
         """Return the size of a blob in bytes."""
         with self._reading(key):
-            return int(obstore.head(self._store, key)["size"])
+            return int(obstore.head(self._store_of(key), key)["size"])
 
     def copy(self, source: str, to: str) -> None:
         """Copy a blob to another key. The two are independent afterwards."""

@@ -128,7 +128,14 @@ def shipped_key(sha256: str) -> str:
     return f"models/{sha256}"
 
 
-def product_key(session_id: uuid.UUID, name: str, *, attempt: int, resplits: int = 0) -> str:
-    """Return the key of an attempt's product, so a late worker cannot overwrite its successor's."""
+def product_key(
+    session_id: uuid.UUID, name: str, *, attempt: int, resplits: int = 0, in_one_claim: bool = False
+) -> str:
+    """Return the key of an attempt's product, so a late worker cannot overwrite its successor's.
+
+    ``in_one_claim``: made by the claim of the first stage, whose attempts are counted separately.
+    """
     number = f"{resplits}.{attempt}" if resplits else f"{attempt}"
-    return f"{session_prefix(session_id)}{name}-{number}"
+    # No other key ends so: attempts are counted from 1.
+    suffix = ".0" if in_one_claim else ""
+    return f"{session_prefix(session_id)}{name}-{number}{suffix}"

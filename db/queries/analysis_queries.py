@@ -56,10 +56,12 @@ def ask_analysis(
     asking_id: uuid.UUID,
     limits_db: Mapping[str, Sequence[float]] | None = None,
     traceparent: str | None,
+    done: AnalysisDone | None = None,
 ) -> AnalysisJob | None:
     """Request an analysis, new or again. Work on an earlier request becomes outdated.
 
-    Return None if the session was removed meanwhile.
+    ``done`` is the analysis itself, if it has been made already. Return None if the session was
+    removed meanwhile.
     """
     # The same lock that the foreign key would take a moment later.
     lasting = select(AudioSession.id).where(AudioSession.id == session_id)
@@ -79,6 +81,9 @@ def ask_analysis(
         "started_at": None,
         "finished_at": None,
     }
+    if done is not None:
+        fresh |= {**done, "state": "completed", "started_at": func.now()}
+        fresh["finished_at"] = func.clock_timestamp()
     return tx.scalars(
         postgresql.insert(AnalysisJob)
         .values(id=session_id, **fresh)

@@ -9,9 +9,10 @@ from __future__ import annotations
 import uuid
 from collections.abc import Iterable, Sequence
 from datetime import datetime, timedelta
-from typing import NamedTuple, NotRequired, Required, TypedDict, Unpack
+from typing import Any, NamedTuple, NotRequired, Required, TypedDict, Unpack
 
 from sqlalchemy import (
+    ARRAY,
     Text,
     and_,
     case,
@@ -123,6 +124,16 @@ def clock(tx: Session) -> datetime:
     """Return the current time by the database's clock."""
     now: datetime = tx.execute(select(func.clock_timestamp())).scalar_one()
     return now
+
+
+def work_times(tx: Session, session_id: uuid.UUID) -> tuple[datetime, datetime] | None:
+    """Return when a session was first claimed, and the current time; None if it has ended."""
+    row = tx.execute(
+        select(UnfinishedSession.started_at, func.clock_timestamp()).where(
+            UnfinishedSession.session_id == session_id
+        )
+    ).one_or_none()
+    return None if row is None else (row[0], row[1])
 
 
 def note_share(tx: Session, work: SessionWork, *, attempt: int, share: float) -> bool:
@@ -245,23 +256,33 @@ def add_detections(tx: Session, session_id: uuid.UUID, events: Sequence[NewDetec
 # --- metrics -----------------------------------------------------------------------------------
 
 
-def add_metric(
-    tx: Session, work: WorkItem, *, step: str, attempt: int, result: str, duration_s: float
-) -> None:
-    """Add the metric of one run of a step.
+class StepRun(NamedTuple):
+    """One run of a step."""
 
-    Work does not fail for want of a partition, which the health check reports: then there is no
-    metric.
+    step: str
+    result: str
+    duration_s: float
+    span_index: int | None = None
+
+
+def add_runs(tx: Session, work: WorkItem, runs: Sequence[StepRun], *, attempt: int) -> None:
+    """Add the metrics of the runs of one claim.
+
+    Work does not fail for want of a partition, which the health check reports: then there are no
+    metrics.
     """
-    row = {
-        **work.names,
-        "step": step,
-        "attempt": attempt,
-        "result": result,
-        "duration_s": duration_s,
-    }
     columns = ProcessingMetric.__table__.columns
-    values = select(*(literal(value, columns[name].type) for name, value in row.items()))
+    arrays = [
+        literal(values, ARRAY(columns[name].type))
+        for name, values in zip(StepRun._fields, map(list, zip(*runs, strict=True)), strict=True)
+    ]
+    run = func.unnest(*arrays).table_valued(*StepRun._fields, name="run").render_derived()
+    named = work.names | {"attempt": attempt}
+    row: dict[str, ColumnElement[Any]] = {
+        name: literal(value, columns[name].type) for name, value in named.items()
+    }
+    row |= {name: run.c[name] for name in StepRun._fields}
+    values = select(*row.values()).select_from(run)
     possible = values.where(partition_queries.is_partitioned_now(partition_queries.METRICS))
     tx.execute(insert(ProcessingMetric).from_select(list(row), possible))
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import uuid
 from collections.abc import Iterable, Sequence
 
-from sqlalchemy import and_, delete, func, insert, select, update
+from sqlalchemy import and_, delete, func, select, update
 from sqlalchemy.orm import Session
 from sqlalchemy.sql.elements import ColumnElement
 
@@ -17,19 +17,18 @@ from db.tables.spans import SessionSpan
 from db.tables.unfinished import UnfinishedSession
 
 
-def add_spans(tx: Session, session_id: uuid.UUID, spans: Iterable[tuple[int, int, int]]) -> None:
-    """Add the spans of a session, as ``(index, start_sample, stop_sample)``."""
-    rows = [
-        {
-            "session_id": session_id,
-            "span_index": index,
-            "start_sample": start,
-            "stop_sample": stop,
-            "state": "pending",
-        }
+def new_spans(session_id: uuid.UUID, spans: Iterable[tuple[int, int, int]]) -> list[SessionSpan]:
+    """Return the rows of a session's spans, given as ``(index, start_sample, stop_sample)``."""
+    return [
+        SessionSpan(
+            session_id=session_id,
+            span_index=index,
+            start_sample=start,
+            stop_sample=stop,
+            state="pending",
+        )
         for index, start, stop in spans
     ]
-    tx.execute(insert(SessionSpan), rows)
 
 
 def get_span(tx: Session, session_id: uuid.UUID, span_index: int) -> SessionSpan | None:

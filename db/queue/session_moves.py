@@ -78,20 +78,19 @@ def move(
     its leftovers.
     """
     is_end = to not in UNFINISHED_STATES
-    written = dict(values or {})
     if is_end:
-        written["finished_at"] = func.clock_timestamp()
         left = delete(UnfinishedSession).where(which).returning(*CARRIED).cte()
     else:
         begun = {"state": to, **BEGINNING, **(work or {})}
         left = update(UnfinishedSession).where(which).values(**begun).returning(*CARRIED).cte()
-    moved = (
-        update(AudioSession)
-        .where(AudioSession.id == left.c.session_id)
-        .values(
-            state=to, started_at=left.c.started_at, spans_finished=left.c.spans_finished, **written
-        )
-    )
+    written = {
+        "state": to,
+        "started_at": left.c.started_at,
+        "spans_finished": left.c.spans_finished,
+        **({"finished_at": func.clock_timestamp()} if is_end else {}),
+        **(values or {}),
+    }
+    moved = update(AudioSession).where(AudioSession.id == left.c.session_id).values(**written)
     if not is_end:
         unsynchronized = {"synchronize_session": False}
         return tx.scalars(moved.returning(AudioSession.id), execution_options=unsynchronized).all()

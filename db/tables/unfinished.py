@@ -60,8 +60,9 @@ class UnfinishedSession(Claimable, Base):
     stage_share: Mapped[float] = mapped_column(
         server_default=text("0"),
         comment=(
-            "The share of the current stage that is done, for stages without spans. It never "
-            "falls: in a second attempt it does not change until that has passed the first."
+            "The share of the current stage that is done, for stages without spans; while queued, "
+            "that of all work, done in one claim. It never falls: in a second attempt it does not "
+            "change until that has passed the first."
         ),
     )
     stage_since: Mapped[datetime | None] = mapped_column(

@@ -6,6 +6,7 @@ import json
 import subprocess
 import sys
 from collections.abc import Iterable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -80,7 +81,8 @@ def test_a_worker_killed_in_the_middle_of_ten_minutes(
 ) -> None:
     """kill -9 while spans are being processed, then a new worker: complete, no detection twice."""
     file = recordings.write(tmp_path / "10.flac", recordings.encode(recordings.long(10)))
-    with Cluster(rabbit_settings, tmp_path) as cluster, cluster.api() as client:
+    settings = replace(rabbit_settings, one_claim_s=0.0)
+    with Cluster(settings, tmp_path) as cluster, cluster.api() as client:
         quiet = cluster.worker()
         wanted = detections(client, file)
         assert wanted
@@ -111,6 +113,35 @@ def test_a_worker_killed_in_the_middle_of_ten_minutes(
 
 
 @pytest.mark.slow
+def test_a_worker_killed_in_the_middle_of_one_claim(
+    rabbit_settings: Settings, store: Store, tmp_path: Path
+) -> None:
+    """kill -9, then a new worker, which splits the recording: the same answer, stored once."""
+    file = recordings.write(tmp_path / "10.flac", recordings.encode(recordings.long(10)))
+    with Cluster(rabbit_settings, tmp_path) as cluster, cluster.api() as client:
+        doomed = cluster.worker()
+        wanted = detections(client, file)
+        assert wanted
+        session = client.upload(file)
+        eventually(lambda: client.session(session.id).percent > 1, what="some progress")
+        assert client.session(session.id).state == "queued"
+        doomed.kill()
+        cluster.worker()
+        finished = client.wait(session)
+        assert (finished.state, finished.spans_finished) == ("completed", 10)
+        assert without_ids(client.detections(session.id)) == wanted
+    with store.transaction() as tx:
+        runs = tx.execute(
+            text(
+                "SELECT step, attempt, count(*) FROM processing_metrics"
+                " WHERE session_id = :id AND step IN ('process', 'aggregate') GROUP BY 1, 2"
+            ),
+            {"id": session.id},
+        ).all()
+    assert sorted(runs) == [("aggregate", 1, 1), ("process", 2, 1)]
+
+
+@pytest.mark.slow
 def test_purged_queues_lose_nothing(rabbit_settings: Settings, tmp_path: Path) -> None:
     """Every message is lost before a worker sees it: recovery finds the rows."""
     file = recordings.write(tmp_path / "a.flac", recordings.encode(recordings.demo()))
@@ -134,7 +165,7 @@ def test_cancel_ends_a_running_session(rabbit_settings: Settings, tmp_path: Path
     with Cluster(rabbit_settings, tmp_path) as cluster, cluster.api() as client:
         worker = cluster.worker()
         session = client.upload(file)
-        eventually(lambda: client.session(session.id).state == "detecting", what="detecting")
+        eventually(lambda: client.session(session.id).percent > 1, what="some progress")
         assert client.cancel(session.id).state == "cancelled"
         # The worker continues with the next recording.
         other = recordings.write(tmp_path / "a.flac", recordings.encode(recordings.demo()))

@@ -182,7 +182,7 @@ def add_session(database_url: str) -> uuid.UUID:
             **{f"{name}_db": -40.0 for name in levels},
         }
         tx.add(row)
-        span_queries.add_spans(tx, session_id, [(0, 0, 960_000)])
+        tx.add_all(span_queries.new_spans(session_id, [(0, 0, 960_000)]))
     store.close()
     return session_id
 

@@ -381,8 +381,10 @@ def _arrive(url: str, told: Connection) -> None:
                 size_bytes=100_000,
                 recording_key=f"sessions/{session_id}/recording",
             )
-            span_queries.add_spans(
-                tx, session_id, [(i, i * 960_000, (i + 1) * 960_000) for i in range(SPANS)]
+            tx.add_all(
+                span_queries.new_spans(
+                    session_id, [(i, i * 960_000, (i + 1) * 960_000) for i in range(SPANS)]
+                )
             )
         taken_s.append(time.perf_counter() - began)
         ids.append(session_id)

@@ -34,6 +34,8 @@ RECOVERY_S = 0.5
 MAX_ATTEMPTS = 50
 #: Longer than any step of a run on a busy machine.
 DEADLINE_S = 15.0
+#: Of the recordings of a run, the longest is cut into spans, the others are processed in one claim.
+ONE_CLAIM_S = 60.0
 #: Longer than any post of a run waits for its row.
 ORPHAN_S = 20.0
 
@@ -145,6 +147,7 @@ def world(folder: Path, *, on_s3: bool) -> Iterator[World]:
             recovery_s=RECOVERY_S,
             deadline_s=DEADLINE_S,
             max_attempts=MAX_ATTEMPTS,
+            one_claim_s=ONE_CLAIM_S,
             orphan_s=ORPHAN_S,
             key_pepper=accounts.PEPPER,
         )

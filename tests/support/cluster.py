@@ -118,6 +118,7 @@ class Cluster:
             "CLAMOR_LEASE_S": str(settings.lease_s),
             "CLAMOR_DEADLINE_S": str(settings.deadline_s),
             "CLAMOR_MAX_ATTEMPTS": str(settings.max_attempts),
+            "CLAMOR_ONE_CLAIM_S": str(settings.one_claim_s),
             "CLAMOR_RECOVERY_S": str(settings.recovery_s),
             "CLAMOR_RATE_LIMIT": str(settings.rate_limit_per_s),
             "CLAMOR_BACKBONE_URL": settings.backbone_url,

@@ -11,6 +11,7 @@ DOCUMENT = TESTS.parent / "docs" / "reliability.md"
 SHORT = {
     "windows": "integration/audio/test_failure_windows.py",
     "claims": "integration/db/test_claims.py",
+    "one_claim": "integration/audio/test_one_claim.py",
     "broker": "integration/messaging/test_broker_faults.py",
     "restore": "integration/maintenance/test_restore.py",
     "check": "integration/cli/actions/test_restore.py",

@@ -57,8 +57,9 @@ COMMENT ON COLUMN unfinished_sessions.uncounted IS
 COMMENT ON COLUMN unfinished_sessions.waits_for_storage IS
     'Whether the latest claim ended for want of storage and no other has followed.';
 COMMENT ON COLUMN unfinished_sessions.stage_share IS
-    'The share of the current stage that is done, for stages without spans. It never falls: in a '
-    'second attempt it does not change until that has passed the first.';
+    'The share of the current stage that is done, for stages without spans; while queued, that of '
+    'all work, done in one claim. It never falls: in a second attempt it does not change until that '
+    'has passed the first.';
 COMMENT ON COLUMN unfinished_sessions.stage_since IS 'When a worker first claimed the stage.';
 COMMENT ON COLUMN unfinished_sessions.stage_told_at IS 'When the stage''s share last grew.';
 COMMENT ON COLUMN unfinished_sessions.spans_finished IS

@@ -15,11 +15,10 @@ from db.blobs.keys import MOST_KEY_BYTES
 from db.setting_parsers import MOST_BATCH_ITEMS
 from db.tables import batches as models
 from db.tables.documents.sessions import NoiseTypeSummary
-from db.tables.sessions import PRIORITIES, UNFINISHED_STATES
+from db.tables.sessions import PRIORITIES, STAGE_BEGINS, UNFINISHED_STATES
 from services.api.common.parameters import ByTime, CreatedPage, Few, Time
 from services.api.common.schemas import Problem
 from services.api.sessions.list_schemas import SessionState
-from services.api.sessions.progress import STAGES
 from services.http.cursors import PageQuery
 
 BatchState = Literal[
@@ -88,7 +87,7 @@ class Batch(msgspec.Struct, kw_only=True):
         if state not in models.OPEN_STATES:
             is_at_work = any(name in UNFINISHED_STATES for name in files)
             state = "processing" if is_at_work else {"taken": "finished"}.get(state, state)
-        shares = {"waiting": 0} | {name: percent for name, (_, percent) in STAGES.items()}
+        shares = {"waiting": 0, **STAGE_BEGINS}
         done = sum(n * shares.get(name, 100) for name, n in files.items())
         return cls(
             id=row.id,

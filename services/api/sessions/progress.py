@@ -1,7 +1,8 @@
 """Progress, speed and estimated time left of a session: plain arithmetic.
 
-A stage is done to some *share*. :data:`STAGES` holds the relative cost of the stages; the time left
-is extrapolated from the time that the current stage took for its share. All times are the
+A stage is done to some *share*. `STAGE_BEGINS` has the relative cost of the stages; the time left
+is extrapolated from the time that the current stage took for its share. A recording that is
+processed in one claim stays ``queued``, and its share is that of all stages. All times are the
 database's, and no state is kept between requests.
 """
 
@@ -12,15 +13,14 @@ from datetime import datetime
 from typing import Self
 
 from db.queries.session_view_queries import SessionView
-from db.tables.sessions import WAITING_FOR_STORAGE
+from db.tables.sessions import STAGE_BEGINS, WAITING_FOR_STORAGE
 
-#: Description of each state, and the percentage of the work done when it begins, measured on
-#: recordings of one hour in one process. With more workers, ``detecting`` takes a smaller share.
+#: Description of each state.
 STAGES = {
-    "queued": ("waiting to be checked", 0),
-    "splitting": ("decoding and measuring levels", 1),
-    "detecting": ("listening for noise", 40),
-    "aggregating": ("merging events", 75),
+    "queued": "waiting to be checked",
+    "splitting": "decoding and measuring levels",
+    "detecting": "listening for noise",
+    "aggregating": "merging events",
 }
 #: Minimum of a stage to extrapolate from, in seconds and as a share.
 TELLING_S = 1.0
@@ -39,7 +39,8 @@ class Progress:
     stage : str
         What is done now, in words; the state of a session that has ended.
     percent : int
-        It decreases only when a session is sent back to be split again.
+        It decreases only when a session is split again, because its decoded audio is missing or
+        because its one claim failed.
     speed : float or None
         Seconds of audio analysed per second while ``detecting``; None while unknown.
     time_left_s : float or None
@@ -56,10 +57,11 @@ class Progress:
         """Compute the progress of a session's row at ``now``, the database's time."""
         if row.state not in STAGES:
             return cls(stage=row.state, percent=100)
-        stage, _ = STAGES[row.state]
         is_heard = row.state == "detecting"
         share = row.spans_finished / max(row.spans_total, 1) if is_heard else row.stage_share
-        done = percent(row.state, share)
+        begin, end = _bounds(row)
+        done = begin + int((end - begin) * min(max(share, 0.0), 1.0))
+        stage = STAGES[_stage_at(done) if row.state == "queued" else row.state]
         if row.waits_for_storage:
             return cls(stage=WAITING_FOR_STORAGE, percent=done)
         if row.stage_since is None or row.stage_told_at is None:
@@ -77,7 +79,8 @@ class Progress:
             stage=stage,
             percent=done,
             speed=round((row.duration_s or 0) / pace.stage_s, 1) if is_heard else None,
-            time_left_s=round(time_left_s(row.state, pace), 1),
+            # With the stages to come.
+            time_left_s=round(pace.stage_left_s + pace.stage_s * (100 - end) / (end - begin), 1),
         )
 
 
@@ -108,20 +111,15 @@ class Pace:
         return max(0.0, self.stage_s * (1 - self.share) - min(max(0.0, self.quiet_s), self.gap_s))
 
 
-def percent(state: str, share: float) -> int:
-    """Return the percentage of a session that is done when ``share`` of a stage is."""
-    begin, end = _bounds(state)
-    return begin + int((end - begin) * min(max(share, 0.0), 1.0))
-
-
-def time_left_s(state: str, pace: Pace) -> float:
-    """Return the estimated time left of a session, including the stages to come."""
-    begin, end = _bounds(state)
-    return pace.stage_left_s + pace.stage_s * (100 - end) / (end - begin)
-
-
-def _bounds(state: str) -> tuple[int, int]:
-    """Return the percentages at which a stage begins and ends."""
-    begins = [begin for _, begin in STAGES.values()] + [100]
-    number = list(STAGES).index(state)
+def _bounds(row: SessionView) -> tuple[int, int]:
+    """Return the percentages at which the work of the current claims begins and ends."""
+    if row.state == "queued":
+        return 0, 100
+    begins = [*STAGE_BEGINS.values(), 100]
+    number = list(STAGE_BEGINS).index(row.state)
     return begins[number], begins[number + 1]
+
+
+def _stage_at(percent: int) -> str:
+    """Return the stage at a percentage of the work."""
+    return [stage for stage, begin in STAGE_BEGINS.items() if begin <= percent][-1]

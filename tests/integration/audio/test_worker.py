@@ -15,7 +15,6 @@ from sqlalchemy.orm import Session
 
 from actors import worker
 from actors.audio.detect import detect_span
-from actors.audio.process import process_audio_file
 from actors.execution import failures, progress
 from actors.execution.runtime import Runtime
 from actors.messaging import messages
@@ -125,7 +124,7 @@ def test_a_poison_session_is_given_up_without_being_run_again(runtime: Runtime) 
             # A worker that dies: it claims, and then disappears.
             assert fair_order.next_session(tx, state="queued", lease_s=0)
     runtime.blobs.delete(recording_key(session_id))
-    process_audio_file(runtime, ProcessAudioFile(session_id=session_id))
+    handle(runtime, ProcessAudioFile(session_id=session_id))
     ended = session(runtime, session_id)
     assert ended.state == "failed"
     assert ended.problem is not None
@@ -167,7 +166,7 @@ def test_a_failure_that_may_pass_is_tried_again_later(
 
     with monkeypatch.context() as patched:
         patched.setattr(runtime.blobs, "open", full_disk)
-        process_audio_file(runtime, ProcessAudioFile(session_id=session_id))
+        handle(runtime, ProcessAudioFile(session_id=session_id))
     waiting = work_of(runtime, session_id)
     assert waiting.state == "queued"
     assert waiting.attempt == 1

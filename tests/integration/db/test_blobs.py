@@ -96,6 +96,25 @@ def test_what_is_missing_is_said_to_be(blobs: Blobs, key: str) -> None:
     blobs.delete(key)
 
 
+def test_blobs_in_memory_are_seen_by_this_process_alone(blobs: Blobs, key: str) -> None:
+    blobs.put(f"{key}-other", b"kept")
+    with blobs.in_memory(key):
+        with pytest.raises(BlobMissing):
+            blobs.size(key)
+        with blobs.writer(key) as out:
+            for piece in (b"ab", b"", b"cde"):
+                out.write(piece)
+        assert (blobs.get(key), blobs.size(key)) == (b"abcde", 5)
+        assert blobs.get_range(key, start=1, length=3) == b"bcd"
+        blobs.put(key, b"again")
+        assert blobs.get(key) == b"again"
+        assert blobs.get(f"{key}-other") == b"kept"
+        assert blobs.keys(key.removesuffix("recording")) == [f"{key}-other"]
+        blobs.delete(key)
+    with pytest.raises(BlobMissing):
+        blobs.get(key)
+
+
 def test_keys_below_a_prefix(blobs: Blobs) -> None:
     session_id, other = uuid.uuid4(), uuid.uuid4()
     pcm = product_key(session_id, "pcm", attempt=2)

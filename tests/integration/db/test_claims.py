@@ -48,7 +48,9 @@ def add_session(tx: Session, *, state: str, spans: int) -> uuid.UUID:
     )
     put_into(tx, session_id, state, spans_total=spans)
     if spans:
-        span_queries.add_spans(tx, session_id, [(i, i * 10, i * 10 + 10) for i in range(spans)])
+        tx.add_all(
+            span_queries.new_spans(session_id, [(i, i * 10, i * 10 + 10) for i in range(spans)])
+        )
     return session_id
 
 

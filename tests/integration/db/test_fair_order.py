@@ -52,7 +52,9 @@ def add(
         placed = {} if lane is None else {"lane": lane}
         put_into(tx, session_id, state, work=placed, spans_total=spans)
         if spans:
-            span_queries.add_spans(tx, session_id, [(i, i * 10, i * 10 + 10) for i in range(spans)])
+            tx.add_all(
+                span_queries.new_spans(session_id, [(i, i * 10, i * 10 + 10) for i in range(spans)])
+            )
     return session_id
 
 
@@ -220,7 +222,7 @@ def test_a_row_that_another_one_refers_to_meanwhile_can_be_claimed(store: Store)
     session_id = add(store)
     work = SessionWork(session_id=session_id, state="queued")
     with store.transaction() as tx:
-        session_queries.add_metric(tx, work, step="x", attempt=1, result="done", duration_s=1.0)
+        session_queries.add_runs(tx, work, [session_queries.StepRun("x", "done", 1.0)], attempt=1)
         claim = take(store)
     assert claim is not None
     assert claim.work == work

@@ -65,7 +65,7 @@ def add(
         ended_at = None if ended_days_ago is None else now - timedelta_days(ended_days_ago)
         created_at = now - timedelta_days(sent_days_ago)
         put_into(tx, session_id, state, work=work, created_at=created_at, finished_at=ended_at)
-        span_queries.add_spans(tx, session_id, [(0, 0, 100)])
+        tx.add_all(span_queries.new_spans(session_id, [(0, 0, 100)]))
     return session_id
 
 

@@ -217,7 +217,7 @@ class DeadAtFirstSight(Middleware):
 def test_a_session_whose_every_message_died_completes_and_replaying_changes_nothing(
     rabbit_settings: Settings, store: Store, environment: dict[str, str]
 ) -> None:
-    settings = replace(rabbit_settings, lease_s=1.0, recovery_s=0.2)
+    settings = replace(rabbit_settings, lease_s=1.0, recovery_s=0.2, one_claim_s=0.0)
     consuming: Any = broker.setup(settings)
     runtime = Runtime(settings, consuming)
     first_sight = DeadAtFirstSight()

@@ -104,7 +104,7 @@ def test_the_oldest_row_and_those_that_are_held_are_counted_by_kind(store: Store
         )
         due_at = claims.seconds_ago(9 * 3_600)
         put_into(tx, ids[1], "detecting", spans_total=1, work={"due_at": due_at})
-        span_queries.add_spans(tx, ids[1], [(0, 0, 10), (1, 10, 20)])
+        tx.add_all(span_queries.new_spans(ids[1], [(0, 0, 10), (1, 10, 20)]))
     with store.transaction() as tx:
         found = kinds.backlogs(tx)
         assert found["audio.process"].oldest_s == pytest.approx(100, abs=20)

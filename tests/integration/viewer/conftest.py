@@ -45,6 +45,8 @@ def runtime(
         database_url=database_url,
         amqp_url="memory://",
         blob_url=(tmp_path_factory.mktemp("page") / "blobs").as_uri(),
+        # A test may look at a session between its steps.
+        one_claim_s=0.0,
         key_pepper=accounts.PEPPER,
         backbone_url="off",
     )

@@ -53,7 +53,8 @@ def test_percent_never_falls(shares: list[tuple[str, float]], spans_total: int) 
     rows = [
         row(
             state,
-            stage_share=share if state != "detecting" else 0.0,
+            # The share of a queued session is that of all its stages, in one claim.
+            stage_share=share if state in ("splitting", "aggregating") else 0.0,
             spans_total=spans_total,
             spans_finished=int(share * spans_total),
         )
@@ -63,6 +64,26 @@ def test_percent_never_falls(shares: list[tuple[str, float]], spans_total: int) 
     assert percents == sorted(percents)
     assert percents[0] >= 0
     assert percents[-1] <= 100
+
+
+@pytest.mark.parametrize(
+    ("share", "stage"),
+    [
+        (0.0, "queued"),
+        (0.011, "splitting"),
+        (0.399, "splitting"),
+        (0.401, "detecting"),
+        (0.751, "aggregating"),
+    ],
+)
+def test_the_share_of_a_queued_session_is_that_of_all_stages(share: float, stage: str) -> None:
+    told = Progress.of(row("queued", stage_share=share), now=at(0))
+    assert (told.stage, told.percent) == (STAGES[stage], int(100 * share))
+
+
+def test_the_time_left_of_a_queued_session_is_that_of_all_stages() -> None:
+    half = row("queued", stage_share=0.5, stage_since=at(0), stage_told_at=at(10))
+    assert Progress.of(half, now=at(10)).time_left_s == pytest.approx(10)
 
 
 @pytest.mark.parametrize("state", SESSION_STATES)

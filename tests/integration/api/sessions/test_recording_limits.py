@@ -34,9 +34,9 @@ def decoded_s(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     seen: list[float] = []
     check = limits.check_duration
 
-    def note(lasts_s: float, settings: Settings) -> None:
+    def note(lasts_s: float, *, most_s: float) -> None:
         seen.append(lasts_s)
-        check(lasts_s, settings)
+        check(lasts_s, most_s=most_s)
 
     monkeypatch.setattr(limits, "check_duration", note)
     return seen

@@ -1,0 +1,26 @@
+"""The keys of what the stages of a session write to the blob store."""
+
+from __future__ import annotations
+
+from actors.execution.lease import Lease
+from db.blobs.keys import product_key
+from db.queue.claims import SessionWork
+
+#: The products that only the stages themselves need.
+TEMPORARY = ("pcm", "wide-pcm", "bands")
+
+
+def new_key(work: SessionWork, lease: Lease, name: str) -> str:
+    """Return the key of a product of this attempt, which is removed if the attempt fails."""
+    return lease.own(key_of(work, lease, name))
+
+
+def key_of(work: SessionWork, lease: Lease, name: str) -> str:
+    """Return the key of a product of this attempt."""
+    return product_key(
+        work.session_id,
+        name,
+        attempt=lease.attempt,
+        resplits=work.resplits,
+        in_one_claim=work.state == "queued",
+    )
