@@ -5,7 +5,7 @@ from __future__ import annotations
 import uuid
 from datetime import datetime
 
-from sqlalchemy import BigInteger, CheckConstraint, ForeignKey, Index, text
+from sqlalchemy import BigInteger, CheckConstraint, ForeignKey
 from sqlalchemy.orm import Mapped, mapped_column
 
 from db.tables.base import Base, Claimable, one_of
@@ -24,19 +24,9 @@ class SessionSpan(Claimable, Base):
     __table_args__ = (
         CheckConstraint(one_of("state", SPAN_STATES), name="state"),
         CheckConstraint("stop_sample > start_sample", name="samples"),
-        # The first pending span of a session; the primary key also has the finished ones.
-        Index(
-            "ix_session_spans_pending",
-            "session_id",
-            "span_index",
-            postgresql_where=text("state = 'pending'"),
-        ),
-        # The number of failed spans of a session, of which there are few.
-        Index(
-            "ix_session_spans_failed",
-            "session_id",
-            postgresql_where=text("state = 'failed'"),
-        ),
+        # No index but the key, so that the claims and the end of a span are HOT updates. A session
+        # has some thousand spans at most.
+        {"postgresql_with": {"fillfactor": 50}},
     )
 
     session_id: Mapped[uuid.UUID] = mapped_column(

@@ -21,7 +21,7 @@ CREATE TABLE session_spans (
     CONSTRAINT ck_session_spans_state CHECK (state IN ('pending', 'done', 'failed')),
     CONSTRAINT fk_session_spans_session_id
         FOREIGN KEY (session_id) REFERENCES audio_sessions (id) ON DELETE CASCADE
-);
+) WITH (fillfactor = 50);
 
 COMMENT ON TABLE session_spans IS 'About a minute of one recording: the unit of a message.';
 COMMENT ON COLUMN session_spans.session_id IS 'The session.';
@@ -47,14 +47,6 @@ COMMENT ON COLUMN session_spans.uncounted IS
     'those before a requested retry.';
 COMMENT ON COLUMN session_spans.waits_for_storage IS
     'Whether the latest claim ended for want of storage and no other has followed.';
-
--- session_view_queries.session_view; analysis_queries.count_failed_spans
-CREATE INDEX ix_session_spans_failed ON session_spans (session_id) WHERE state = 'failed';
-
--- fair_order.next_span: the next span of a session. The primary key also has the finished ones;
--- queue_queries.take_stalled, backlogs
-CREATE INDEX ix_session_spans_pending
-    ON session_spans (session_id, span_index) WHERE state = 'pending';
 
 
 CREATE TABLE noise_detections (
