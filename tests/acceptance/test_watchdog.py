@@ -81,7 +81,7 @@ def test_a_stuck_span_is_left_run_again_and_given_up_with_its_reason(
     """The decoded audio is a pipe without a writer: opening it blocks in the kernel."""
     settings = replace(rabbit_settings, deadline_s=1.0, max_attempts=2)
     # A worker in this process, with a longer deadline, plans the spans.
-    memory = replace(rabbit_settings, amqp_url="memory://")
+    memory = replace(rabbit_settings, amqp_url="memory://", one_claim_s=0.0)
     runtime = Runtime(memory, broker.setup(memory))
     session_id = split(runtime, recordings.encode(recordings.demo()))
     pcm_key = session(runtime, session_id).pcm_key
