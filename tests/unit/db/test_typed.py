@@ -27,7 +27,7 @@ def use(kind, together):
     assert {used}.field_19.a == [1]
 
 sys.setswitchinterval(1e-6)
-for _ in range(200):
+for _ in range(80):
     exec(TYPES)
     started = [Whole, threading.Barrier(4)]
     threads = [threading.Thread(target=use, args=started) for _ in range(4)]
