@@ -33,7 +33,7 @@ os.environ["PYTHONFAULTHANDLER"] = "1"
 # An example that takes long on a busy machine is no failure. Every run draws other examples, so a
 # developer's many runs try fewer each than CI's few.
 hypothesis.settings.register_profile(
-    "clamor", deadline=None, max_examples=100 if os.environ.get("CI") == "true" else 25
+    "clamor", deadline=None, max_examples=100 if os.environ.get("CI") == "true" else 12
 )
 hypothesis.settings.load_profile("clamor")
 
