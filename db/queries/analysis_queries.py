@@ -17,7 +17,7 @@ from db.queries.session_queries import is_of
 from db.queue import claims
 from db.queue.claims import Claim
 from db.tables.analyses import AnalysisJob
-from db.tables.base import JobRow, JsonObject
+from db.tables.base import JobRow, JsonObject, untried_now
 from db.tables.detections import NoiseDetection
 from db.tables.metrics import ProcessingMetric
 from db.tables.sessions import AudioSession
@@ -68,7 +68,7 @@ def ask_analysis(
     if tx.scalars(lasting.with_for_update(read=True, key_share=True)).one_or_none() is None:
         return None
     fresh: dict[str, object] = {
-        **claims.at_move(),
+        **untried_now(),
         "asking_id": asking_id,
         "state": "pending",
         "percent": 0,

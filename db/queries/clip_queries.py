@@ -9,7 +9,7 @@ from sqlalchemy import func, select
 from sqlalchemy.dialects import postgresql
 from sqlalchemy.orm import Session
 
-from db.queue import claims
+from db.tables.base import untried_now
 from db.tables.exports import CLIP, Export
 from db.tables.sessions import AudioSession
 
@@ -41,9 +41,7 @@ def ask_for_clip(
         "state": "pending",
     }
     again = {
-        **claims.UNTRIED,
-        "due_at": func.now(),
-        "nudged_at": func.now(),
+        **untried_now(),
         "problem": None,
         "blob_key": None,
     }

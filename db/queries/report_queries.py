@@ -30,8 +30,7 @@ from db.ids import new_id
 from db.queries import paging, session_queries
 from db.queries.model_queries import JobDone
 from db.queries.paging import Keys, Order, Page
-from db.queue import claims
-from db.tables.base import JsonObject
+from db.tables.base import JsonObject, untried_now
 from db.tables.reports import DailyReport
 from db.tables.sessions import AudioSession
 
@@ -64,10 +63,8 @@ def ask_for_report(
     which shows whether it is stale.
     """
     again = {
-        **claims.UNTRIED,
+        **untried_now(),
         "state": "pending",
-        "due_at": func.now(),
-        "nudged_at": func.now(),
         "started_at": None,
         "finished_at": None,
         "percent": 0,

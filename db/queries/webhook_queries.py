@@ -29,7 +29,7 @@ from sqlalchemy.sql.elements import ColumnElement, SQLColumnExpression
 from db.queue import claims
 from db.queue.claims import Claim
 from db.tables.accounts import User
-from db.tables.base import JsonObject
+from db.tables.base import UNTRIED, JsonObject
 from db.tables.sessions import AudioSession
 from db.tables.webhooks import OVERLAP_S, WebhookDelivery, WebhookEndpoint
 
@@ -290,7 +290,7 @@ def end_try(
     False if the claim was lost. The webhook's row is changed first, which locks it.
     """
     due_at = claims.seconds_from_now(rest_s)
-    values = {**webhook, **claims.UNTRIED, "due_at": due_at}
+    values = {**webhook, **UNTRIED, "due_at": due_at}
     if not claims.update_held(tx, work, attempt, values):
         return False
     tx.execute(

@@ -18,7 +18,7 @@ from sqlalchemy.orm import Session
 from sqlalchemy.sql.elements import ColumnElement
 
 from db.queue import session_moves
-from db.tables.base import Claimable, Traced
+from db.tables.base import Claimable, Traced, untried_now
 from db.tables.sessions import AudioSession
 from db.tables.spans import SessionSpan
 from db.tables.unfinished import UnfinishedSession
@@ -89,13 +89,6 @@ class SessionWork(WorkItem):
         )
 
 
-#: The values of a row before its first claim, and again in each new state.
-UNTRIED: Mapping[str, Any] = {
-    "attempt": 0,
-    "uncounted": 0,
-    "waits_for_storage": False,
-    "last_error": None,
-}
 #: A row that waits for storage is claimed repeatedly. At this many claims, weeks after the first,
 #: the count restarts, since the column is a small integer.
 MOST_CLAIMS = 32_000
@@ -172,12 +165,6 @@ def at_claim(table: type[Claimable], *, lease_s: float) -> dict[str, Any]:
             # The start of work on the row, or on its stage: later claims do not change it.
             values[name] = func.coalesce(began_at, func.clock_timestamp())
     return values
-
-
-def at_move() -> dict[str, Any]:
-    """Return the values, besides the state, that a move to the next state writes to a row."""
-    # The same time for both, as the caller nudges right after the commit.
-    return {**UNTRIED, "due_at": func.now(), "nudged_at": func.now()}
 
 
 def extend_lease(tx: Session, work: WorkItem, *, attempt: int, lease_s: float) -> bool:
@@ -257,7 +244,7 @@ def advance(
     values = values or {}
     if isinstance(work, SessionWork):
         return bool(session_moves.move(tx, held(work, attempt), to=to, values=values))
-    fresh = {"state": to, **at_move()}
+    fresh = {"state": to, **untried_now()}
     if to not in work.table.unfinished:
         fresh["finished_at"] = func.clock_timestamp()
     return update_held(tx, work, attempt, fresh | dict(values))

@@ -13,18 +13,15 @@ from typing import Any
 from sqlalchemy import CTE, ColumnElement, delete, func, insert, literal, or_, select, update
 from sqlalchemy.orm import Session
 
+from db.tables.base import untried_now
 from db.tables.sessions import KEEP, UNFINISHED_STATES, AudioSession
 from db.tables.unfinished import NO_LANE, SessionLeftovers, UnfinishedSession
 
 #: The values of a session's work at the beginning of a stage, besides the state.
 BEGINNING: Mapping[str, Any] = {
+    **untried_now(),
     "attempt": UnfinishedSession.first_claim,
     "uncounted": UnfinishedSession.first_claim,
-    "waits_for_storage": False,
-    "last_error": None,
-    # The same time for both, as the caller nudges right after the commit.
-    "due_at": func.now(),
-    "nudged_at": func.now(),
     "stage_share": 0,
     "stage_since": None,
     "stage_told_at": None,

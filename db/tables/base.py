@@ -139,6 +139,21 @@ class Claimable:
     )
 
 
+#: The values of a claimable row before its first claim, and again in each new state.
+UNTRIED: Mapping[str, Any] = {
+    "attempt": 0,
+    "uncounted": 0,
+    "waits_for_storage": False,
+    "last_error": None,
+}
+
+
+def untried_now() -> dict[str, Any]:
+    """Return the values of a claimable row that is due at once and has not been tried."""
+    # The same time for both, as the caller nudges right after the commit.
+    return {**UNTRIED, "due_at": func.now(), "nudged_at": func.now()}
+
+
 class Owned:
     """A row that belongs to a user; null for shipped models, or if its user was removed."""
 
