@@ -35,7 +35,7 @@ from db.queries.session_queries import NewDetectionRow, StepRun
 from db.queries.stage_results import ProcessDone
 from db.queue.claims import SessionWork
 from db.settings import Settings
-from db.tables.sessions import STAGE_BEGINS, AudioSession
+from db.tables.sessions import STAGE_BOUNDS, AudioSession
 
 log = structlog.get_logger(__name__)
 
@@ -190,7 +190,5 @@ def _set(session: AudioSession, values: Mapping[str, object]) -> None:
 
 def _part(tell: Callable[[float], None], stage: str) -> Callable[[float], None]:
     """Return a function that reports the share of a stage as its part of the whole."""
-    begins = [*STAGE_BEGINS.values(), 100]
-    number = list(STAGE_BEGINS).index(stage)
-    begin, end = begins[number] / 100, begins[number + 1] / 100
+    begin, end = (percent / 100 for percent in STAGE_BOUNDS[stage])
     return lambda share: tell(begin + min(share, 1.0) * (end - begin))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import uuid
 from datetime import UTC, datetime
 
@@ -47,6 +48,10 @@ UNFINISHED_STATES, FINAL_STATES = SESSION_STATES[:4], SESSION_STATES[4:]
 #: The percentage of the work on a session that is done when a state begins, measured on recordings
 #: of one hour in one process. With more workers, ``detecting`` takes a smaller share.
 STAGE_BEGINS = dict(zip(UNFINISHED_STATES, (0, 1, 40, 75), strict=True))
+#: The percentages at which each state begins and ends.
+STAGE_BOUNDS = dict(
+    zip(UNFINISHED_STATES, itertools.pairwise((*STAGE_BEGINS.values(), 100)), strict=True)
+)
 
 #: The stage of work whose latest try ended because the blob store was unavailable or full.
 WAITING_FOR_STORAGE = "waiting for storage"

@@ -13,7 +13,7 @@ from datetime import datetime
 from typing import Self
 
 from db.queries.session_view_queries import SessionView
-from db.tables.sessions import STAGE_BEGINS, WAITING_FOR_STORAGE
+from db.tables.sessions import STAGE_BEGINS, STAGE_BOUNDS, WAITING_FOR_STORAGE
 
 #: Description of each state.
 STAGES = {
@@ -59,7 +59,8 @@ class Progress:
             return cls(stage=row.state, percent=100)
         is_heard = row.state == "detecting"
         share = row.spans_finished / max(row.spans_total, 1) if is_heard else row.stage_share
-        begin, end = _bounds(row)
+        # In the first state, one claim may do all stages.
+        begin, end = (0, 100) if row.state == "queued" else STAGE_BOUNDS[row.state]
         done = begin + int((end - begin) * min(max(share, 0.0), 1.0))
         stage = STAGES[_stage_at(done) if row.state == "queued" else row.state]
         if row.waits_for_storage:
@@ -109,15 +110,6 @@ class Pace:
     def stage_left_s(self) -> float:
         """Estimated time left of the stage; it counts down between progress updates."""
         return max(0.0, self.stage_s * (1 - self.share) - min(max(0.0, self.quiet_s), self.gap_s))
-
-
-def _bounds(row: SessionView) -> tuple[int, int]:
-    """Return the percentages at which the work of the current claims begins and ends."""
-    if row.state == "queued":
-        return 0, 100
-    begins = [*STAGE_BEGINS.values(), 100]
-    number = list(STAGE_BEGINS).index(row.state)
-    return begins[number], begins[number + 1]
 
 
 def _stage_at(percent: int) -> str:
