@@ -13,7 +13,7 @@ from sqlalchemy import delete, exists, func, insert, or_, select, text, update
 from sqlalchemy.orm import Session
 from sqlalchemy.sql.elements import ColumnElement
 
-from db.queries.namespaces import OURS
+from db.queries.namespaces import OURS, STATISTICS
 from db.queue import claims
 from db.tables.detections import NoiseDetection
 from db.tables.documents.job_results import TableSize
@@ -228,13 +228,9 @@ _TABLES = text(f"""
     SELECT root.relname AS name,
            sum(stat.n_live_tup)::bigint AS live_rows, sum(stat.n_dead_tup)::bigint AS dead_rows,
            sum(pg_total_relation_size(stat.relid))::bigint AS size_bytes
-    FROM pg_stat_user_tables stat
-    LEFT JOIN pg_inherits ON inhrelid = stat.relid
-    JOIN pg_class root ON root.oid = coalesce(inhparent, stat.relid)
-    WHERE root.relnamespace = {OURS}
-    GROUP BY root.relname
+    {STATISTICS}
     ORDER BY root.relname
-""")  # noqa: S608
+""")
 
 
 def tables(tx: Session) -> dict[str, TableSize]:

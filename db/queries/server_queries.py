@@ -8,7 +8,7 @@ from typing import Any
 from sqlalchemy import text
 from sqlalchemy.orm import Session
 
-from db.queries.namespaces import OURS
+from db.queries.namespaces import OURS, STATISTICS
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,13 +56,8 @@ _SERVER = text(f"""
         WHERE datname = current_database() AND usesysid IS NOT NULL AND pid <> pg_backend_pid()
     ),
     stats AS (
-        -- A partitioned table has the rows of its partitions.
         SELECT root.relname, sum(n_live_tup) AS n_live_tup, sum(n_dead_tup) AS n_dead_tup
-        FROM pg_stat_user_tables stat
-        LEFT JOIN pg_inherits ON inhrelid = stat.relid
-        JOIN pg_class root ON root.oid = coalesce(inhparent, stat.relid)
-        WHERE root.relnamespace = {OURS}
-        GROUP BY root.relname
+        {STATISTICS}
     )
     SELECT
         (
