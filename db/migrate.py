@@ -18,6 +18,7 @@ from sqlalchemy import Connection
 from db import catalog
 from db.connection_options import ConnectionOptions
 from db.engine import make_engine
+from db.migration import lock
 from db.migration.chain import BASE, SHIPPED, RevisionChain, losses
 from db.migration.definitions import Definitions
 from db.migration.errors import MigrationError, explained
@@ -41,17 +42,6 @@ log = structlog.get_logger(__name__)
 CONNECTION = ConnectionOptions(application_name="clamor-migrate")
 #: The settings of their URL, as an error names them.
 URLS = f"{MIGRATION_VARIABLE} or {DATABASE_VARIABLE}"
-#: The advisory lock of migrations.
-MIGRATION_LOCK = 0x6D696772617465
-#: The server's process that holds it.
-LOCK_HOLDER = sqlalchemy.text(
-    "SELECT pid FROM pg_locks WHERE locktype = 'advisory' AND granted AND objsubid = 1"
-    " AND ((classid::bigint << 32) | objid::bigint) = :key"
-    " AND database = (SELECT oid FROM pg_database WHERE datname = current_database())"
-).bindparams(key=MIGRATION_LOCK)
-#: How long a process waits for another one that is migrating, and may wait for a dump itself.
-LOCK_WAIT_S = 1_800.0
-LOCK_POLL_S = 0.5
 #: The interval of checks while a process waits for its schema.
 READY_POLL_S = 1.0
 #: A transaction of a plan without a statement, before and after steps that have their own.
@@ -257,41 +247,12 @@ def _running(url: str, patience_s: float, say: Say | None) -> Iterator[Running]:
             engine = make_engine(url, CONNECTION)
             with connect(engine) as connection:
                 execution = Running(connection, patience_s=patience_s, say=say)
-                _lock(connection, execution.say)
+                lock.take(connection, execution.say)
                 yield execution
     finally:
         # Closing the connection releases the lock.
         if engine is not None:
             engine.dispose()
-
-
-def _lock(connection: Connection, say: Say) -> None:
-    """Take the migration lock on the connection that migrates.
-
-    The server keeps the lock until it notices that the connection is closed, which is after the end
-    of a statement that it is running. So the successor of a process that was killed during a long
-    step starts when the step has ended, and finds its result.
-
-    The lock is polled: a session that *waits* for an advisory lock holds a snapshot, and a ``CREATE
-    INDEX CONCURRENTLY`` in the running migration would wait for that.
-    """
-    began_at = time.monotonic()
-    taken = sqlalchemy.select(sqlalchemy.func.pg_try_advisory_lock(MIGRATION_LOCK))
-    said = False
-    while not connection.scalar(taken):
-        holder = connection.scalar(LOCK_HOLDER)
-        # A transaction that stays open would hold back the other process.
-        connection.rollback()
-        if time.monotonic() - began_at > LOCK_WAIT_S:
-            raise MigrationError(
-                f"another migration, process {holder} of the server, has run for more than"
-                f" {LOCK_WAIT_S:.0f} s: run clamor migrate again when it has ended"
-            )
-        if not said:
-            say(f"waits for another migration, process {holder} of the server")
-            said = True
-        time.sleep(LOCK_POLL_S)
-    connection.commit()
 
 
 def _after(chain: RevisionChain, connection: Connection, to: str | None) -> list[Script]:

@@ -8,7 +8,7 @@ from pathlib import Path
 import psycopg
 import pytest
 
-from db import migrate
+from db.migration import lock
 from db.settings import Settings
 from tests.support import servers
 from tests.support.cluster import Cluster, eventually
@@ -31,12 +31,12 @@ def test_each_process_has_its_name(
         settings = replace(rabbit_settings, database_url=url)
         with Cluster(settings, tmp_path) as cluster:
             # Nothing is migrated while the lock is held.
-            connection.execute("SELECT pg_advisory_lock(%s)", [migrate.MIGRATION_LOCK])
+            connection.execute("SELECT pg_advisory_lock(%s)", [lock.MIGRATION_LOCK])
             cluster.start("scheduler")
             cluster.start("migrate")
             waiting = {"clamor-scheduler", "clamor-migrate"}
             eventually(lambda: names(connection) == waiting, what=f"{waiting}")
-            connection.execute("SELECT pg_advisory_unlock(%s)", [migrate.MIGRATION_LOCK])
+            connection.execute("SELECT pg_advisory_unlock(%s)", [lock.MIGRATION_LOCK])
             with cluster.api():
                 cluster.worker()
                 running = {"clamor-api", "clamor-worker"}

@@ -15,6 +15,7 @@ import psycopg
 import pytest
 
 from db import migrate
+from db.migration import lock
 from db.migration.chain import BASE
 from db.migration.errors import MigrationError
 from tests.support import planted, servers
@@ -37,7 +38,7 @@ def database(postgres_url: str) -> Iterator[str]:
 def url(database: str, monkeypatch: pytest.MonkeyPatch) -> str:
     """An empty database."""
     planted.empty(database)
-    monkeypatch.setattr(migrate, "LOCK_POLL_S", 0.02)
+    monkeypatch.setattr(lock, "LOCK_POLL_S", 0.02)
     return database
 
 

@@ -15,6 +15,7 @@ import pytest
 from sqlalchemy.engine import make_url
 
 from db import migrate
+from db.migration import lock
 from db.migration.chain import RevisionChain
 from db.migration.errors import MigrationError
 from tests.support import planted, servers
@@ -225,7 +226,7 @@ def test_a_process_that_migrates_for_too_long_is_named(
     with open_transaction(url, "LOCK TABLE items IN ACCESS SHARE MODE"):
         first = Migration(url, "p2")
         first.says("next try")
-        monkeypatch.setattr(migrate, "LOCK_WAIT_S", 0.0)
+        monkeypatch.setattr(lock, "LOCK_WAIT_S", 0.0)
         failure = Migration(url, "p2").future.exception(60)
     assert isinstance(failure, MigrationError)
     assert "run clamor migrate again when it has ended" in str(failure)
