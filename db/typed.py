@@ -30,7 +30,7 @@ def decode(data: bytes | str | msgspec.Raw, kind: Any) -> Any:
     msgspec.DecodeError, UnicodeDecodeError, RecursionError
         If it is invalid, or does not fit the type.
     """
-    return _decoder(kind).decode(data)
+    return decoder(kind).decode(data)
 
 
 @overload
@@ -49,11 +49,15 @@ def convert(value: object, kind: Any, *, strict: bool = True, from_attributes: b
     msgspec.ValidationError
         If it does not fit the type.
     """
-    _decoder(kind)
+    decoder(kind)
     return msgspec.convert(value, kind, strict=strict, from_attributes=from_attributes)
 
 
-def _decoder(kind: Any) -> msgspec.json.Decoder[Any]:
+@overload
+def decoder(kind: type[T]) -> msgspec.json.Decoder[T]: ...
+@overload
+def decoder(kind: Any) -> msgspec.json.Decoder[Any]: ...
+def decoder(kind: Any) -> msgspec.json.Decoder[Any]:
     """Return the decoder of a type. Making it prepares the type and all types in it."""
     found = _decoders.get(kind)
     if found is None:

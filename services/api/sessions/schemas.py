@@ -115,10 +115,10 @@ class Session(msgspec.Struct, kw_only=True):
             priority=PRIORITIES[row.priority],
             duration_s=None if row.duration_s is None else rounding.seconds(row.duration_s),
             recorded_at_source=RecordedAtSource.of(row),
-            thresholds=typed.decode(row.thresholds, dict[str, float]),
-            metadata=typed.decode(row.metadata, dict[str, Any]),
-            summary=_ordered(typed.decode(row.summary or "null", Summary | None)),
-            problem=typed.decode(row.problem or "null", Problem | None),
+            thresholds=_thresholds(row.thresholds),
+            metadata=_metadata(row.metadata),
+            summary=_ordered(_summary(row.summary or "null")),
+            problem=_problem(row.problem or "null"),
         )
 
     @property
@@ -144,6 +144,10 @@ _COPIED = tuple(
     if name not in (*Progress.__dataclass_fields__, *_READ)
 )
 _copied = operator.attrgetter(*_COPIED)
+_thresholds = typed.decoder(dict[str, float]).decode
+_metadata = typed.decoder(dict[str, Any]).decode
+_summary = typed.decoder(Summary | None).decode
+_problem = typed.decoder(Problem | None).decode
 
 
 def _ordered(summary: Summary | None) -> Summary | None:
