@@ -4,7 +4,7 @@ An event begins and ends, so something changes at its edges. Nothing does in ste
 codecs give it a texture, though, that framewise scoring takes for rain or hiss now and then.
 
 Where a segment has hardly any surroundings, such as rain that lasts, it is compared with Gaussian
-noise of its own spectrum: its levels vary by more, since rain consists of drops.
+noise of its own spectrum: its levels vary more, since rain consists of drops.
 """
 
 from __future__ import annotations
@@ -69,22 +69,25 @@ class Surroundings:
     def differ(self, segment: Segment, segments: Sequence[Segment]) -> bool:
         """Return whether a segment differs from what is around it, ``segments`` left out.
 
-        If there is too little of that to compare it with, the segment has to differ from noise.
+        Where the level varies, it does. If there is too little sound to compare it with, the
+        segment has to differ from noise.
         """
-        n_steps = -(-self.grid.length // STEP)
-        first, stop = max(0, segment.first - _AROUND), min(segment.stop + _AROUND, n_steps)
+        first, stop = max(0, segment.first - _AROUND), min(segment.stop + _AROUND, self._n_frames)
+        if not self._is_level_steady(first, stop):
+            return True
         is_sound = np.zeros(stop - first, dtype=np.bool_)
         for each in (segment, *segments):
             is_sound[max(each.first - first, 0) : max(each.stop - first, 0)] = True
         n_around = np.count_nonzero(~is_sound)
         if is_sound.mean() >= MOST_SHARE or n_around * STEP_S < LEAST_AROUND_S:
-            return not (self._is_level_steady(first, stop) and self._is_noise(first, stop))
+            return not self._is_noise(first, stop)
         length_s = (segment.stop - segment.first) * STEP_S
         least_db = LEAST_DB * max(1.0, LEAST_DB_S / length_s) ** 0.5
-        return (
-            not self._is_level_steady(first, stop)
-            or self._contrast_db(segment, first, is_sound) >= least_db
-        )
+        return bool(self._contrast_db(segment, first, is_sound) >= least_db)
+
+    @property
+    def _n_frames(self) -> int:
+        return -(-self.grid.length // STEP)
 
     def _is_level_steady(self, first: int, stop: int) -> bool:
         """Return whether LAeq of half seconds hardly varies in the frames ``[first, stop)``."""
@@ -103,10 +106,9 @@ class Surroundings:
 
         Frames before and after them are added if they are few. False if there are none to add.
         """
-        n_steps = -(-self.grid.length // STEP)
         length, least = round(STRETCH_S / STEP_S), round(LEAST_NOISE_S / STEP_S)
         first = max(min(first, stop - least), 0)
-        stop = min(max(stop, first + least), n_steps)
+        stop = min(max(stop, first + least), self._n_frames)
         if stop - first < least:
             return False
         begins = (first, (first + stop - length) // 2, stop - length)
