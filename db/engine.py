@@ -64,6 +64,8 @@ def make_engine(
         # libpq takes whole seconds, and treats 1 as 2.
         "connect_timeout": max(2, math.ceil(options.connect_timeout_s)),
         "application_name": options.application_name,
+        # Whatever PGCLIENTENCODING or the database says.
+        "client_encoding": "utf8",
         **SILENT_PEER,
     }
     if options.in_transaction_mode:
