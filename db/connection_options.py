@@ -43,6 +43,10 @@ class ConnectionOptions:
         return {
             **self.timeouts(),
             "timezone": "UTC",
+            # The database may have others. The driver reads times in this style only, and claims
+            # rely on statements that see the latest commits.
+            "datestyle": "ISO, YMD",
+            "default_transaction_isolation": "read committed",
             # For a page of a list, compiling a plan and starting parallel workers take longer than
             # running the plan.
             "jit": "off",

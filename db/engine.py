@@ -42,6 +42,8 @@ _ROLE_HAS_PARAMETERS = """
        AND current_setting('lock_timeout') <> '0'
        AND current_setting('idle_in_transaction_session_timeout') <> '0'
        AND current_setting('timezone') IN ('UTC', 'Etc/UTC')
+       AND current_setting('datestyle') LIKE 'ISO%'
+       AND current_setting('default_transaction_isolation') = 'read committed'
 """
 
 
@@ -64,6 +66,8 @@ def make_engine(
         # libpq takes whole seconds, and treats 1 as 2.
         "connect_timeout": max(2, math.ceil(options.connect_timeout_s)),
         "application_name": options.application_name,
+        # Whatever PGCLIENTENCODING or the database says.
+        "client_encoding": "utf8",
         **SILENT_PEER,
     }
     if options.in_transaction_mode:
@@ -81,7 +85,10 @@ def make_engine(
 def _startup_options(url: sqlalchemy.URL, options: ConnectionOptions) -> str:
     """Return the ``options`` of the URL, such as a search path, and then ours."""
     given = url.query.get("options", ())
-    ours = (f"-c {name}={value}" for name, value in options.session_parameters().items())
+    ours = (
+        "-c {}={}".format(name, value.replace(" ", r"\ "))
+        for name, value in options.session_parameters().items()
+    )
     return " ".join([*((given,) if isinstance(given, str) else given), *ours])
 
 

@@ -8,6 +8,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+import psycopg
 import sqlalchemy
 import structlog
 from alembic.config import Config
@@ -46,11 +47,18 @@ URLS = f"{MIGRATION_VARIABLE} or {DATABASE_VARIABLE}"
 READY_POLL_S = 1.0
 #: A transaction of a plan without a statement, before and after steps that have their own.
 EMPTY_TRANSACTION = re.compile(r"BEGIN;\n\n((?:--[^\n]*\n\n)*)COMMIT;\n\n")
+#: The oldest release of Postgres, and the encoding of the database: file names and metadata may be
+#: any text.
+LEAST_SERVER, ENCODING = 15, "UTF8"
 #: The revisions before the first release, in place of which there is one.
 _UNRELEASED = frozenset(f"{number:04}" for number in range(1, 40))
 
 
-class UnreleasedSchema(MigrationError):
+class UnsuitableDatabase(MigrationError):
+    """No migration makes this database usable: another one is needed."""
+
+
+class UnreleasedSchema(UnsuitableDatabase):
     """The database was created before the first release, and no migration leads on from there."""
 
 
@@ -142,8 +150,23 @@ def is_older(connection: Connection) -> bool:
     return SHIPPED.has(revision) and revision != head()
 
 
-def refuse_unreleased(connection: Connection) -> None:
-    """Raise :class:`UnreleasedSchema` if the schema is from before the first release."""
+def refuse_unsuitable(connection: Connection) -> None:
+    """Raise :class:`UnsuitableDatabase` if no migration makes this database usable.
+
+    Its server is too old, it cannot store every text, or it was created before the first release.
+    """
+    driver = connection.connection.driver_connection
+    assert isinstance(driver, psycopg.Connection)
+    if driver.info.server_version < LEAST_SERVER * 10_000:
+        raise UnsuitableDatabase(
+            f"the server is Postgres {driver.info.server_version // 10_000}: set DATABASE_URL to a"
+            f" database of Postgres {LEAST_SERVER} or newer"
+        )
+    if (encoding := driver.info.parameter_status("server_encoding")) != ENCODING:
+        raise UnsuitableDatabase(
+            f"the encoding of the database is {encoding}: set DATABASE_URL to a database made by"
+            f" CREATE DATABASE ... ENCODING '{ENCODING}' TEMPLATE template0"
+        )
     revision = current(connection)
     if revision in _UNRELEASED:
         raise UnreleasedSchema(
@@ -155,7 +178,7 @@ def refuse_unreleased(connection: Connection) -> None:
 
 def require(connection: Connection) -> None:
     """Raise :class:`MigrationError` if the schema is older than this code needs."""
-    refuse_unreleased(connection)
+    refuse_unsuitable(connection)
     if is_older(connection):
         raise MigrationError(
             f"the schema is at {current(connection) or 'no revision'} and this release needs"
@@ -171,8 +194,8 @@ def wait_until_migrated(url: str, options: ConnectionOptions | None = None) -> N
 
     Raises
     ------
-    UnreleasedSchema
-        If waiting is of no use, since no migration leads to this schema.
+    UnsuitableDatabase
+        If waiting is of no use, since no migration makes this database usable.
     """
     engine = make_engine(url, options)
     try:
@@ -193,7 +216,7 @@ def _unready(engine: sqlalchemy.Engine) -> str | None:
     try:
         with engine.connect() as connection:
             require(connection)
-    except UnreleasedSchema:
+    except UnsuitableDatabase:
         raise
     except MigrationError as error:
         return str(error)
@@ -205,7 +228,7 @@ def _unready(engine: sqlalchemy.Engine) -> str | None:
 def status(url: str, *, chain: RevisionChain = SHIPPED) -> Status:
     """Return the revision of a database, what is pending, and what differs from the models."""
     with explained(), connected(url, is_autocommit=False) as connection:
-        refuse_unreleased(connection)
+        refuse_unsuitable(connection)
         return read_status(connection, current(connection), chain)
 
 
@@ -257,7 +280,7 @@ def _running(url: str, patience_s: float, say: Say | None) -> Iterator[Running]:
 
 def _after(chain: RevisionChain, connection: Connection, to: str | None) -> list[Script]:
     """Return the revisions that a database lacks."""
-    refuse_unreleased(connection)
+    refuse_unsuitable(connection)
     revision = current(connection)
     if revision is not None and not chain.has(revision):
         raise MigrationError(

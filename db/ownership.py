@@ -27,11 +27,13 @@ class Owner(msgspec.Struct, frozen=True):
 
     installation_id: uuid.UUID
     database: str
+    #: Changes when the database is restored in its place (:mod:`db.queries.orphan_queries`).
+    incarnation: str = ""
     #: When this database took the store over, or was last restored; None if neither happened.
     restored_at: Annotated[datetime, msgspec.Meta(tz=True)] | None = None
 
     def is_same(self, other: Owner | None) -> bool:
-        """Whether both are the same database."""
+        """Whether both are the same database, before or after a restore in its place."""
         return other is not None and (
             (self.installation_id, self.database) == (other.installation_id, other.database)
         )
@@ -67,6 +69,17 @@ def take(store: Store, blobs: Blobs, *, is_restored: bool) -> Owner:
         owner = Owner(*orphan_queries.identity(tx), restored_at=now)
     blobs.put(OWNER, msgspec.json.encode(owner))
     return owner
+
+
+def noting_restore(store: Store, blobs: Blobs) -> Owner | None:
+    """Return the owner of a blob store, after noting a restore of its database in its place.
+
+    The time is that of the first call after the restore, since the database has no other.
+    """
+    ours, found = of_database(store), of_blobs(blobs)
+    if found is not None and ours.is_same(found) and ours.incarnation != found.incarnation:
+        return take(store, blobs, is_restored=True)
+    return found
 
 
 def objection(ours: Owner, found: Owner | None) -> str | None:

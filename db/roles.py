@@ -43,6 +43,12 @@ class Roles:
                 raise MigrationError(
                     f"{name!r} must be a name of 1 to {MOST_NAME_BYTES} bytes without a $"
                 )
+        # Postgres would grant the tables of its catalog like any others.
+        system = [name for name in names if name.startswith("pg_") or name in ("public", "none")]
+        if self.schema.startswith("pg_") or self.schema == "information_schema":
+            system.append(self.schema)
+        if system:
+            raise MigrationError(f"{', '.join(system)}: reserved by Postgres; choose another name")
         if len(set(names)) < len(names):
             raise MigrationError("owner, application and reader must be three different roles")
 
@@ -60,6 +66,8 @@ BEGIN
         END IF;
         EXECUTE format('GRANT CONNECT ON DATABASE %I TO %I', current_database(), role);
     END LOOP;
+    -- For clamor migrate --check, which creates the tables of the code and rolls them back.
+    EXECUTE format('GRANT TEMPORARY ON DATABASE %I TO %I', current_database(), {owner_text});
     IF NOT EXISTS (SELECT FROM pg_namespace WHERE nspname = {schema_text}) THEN
         EXECUTE format('CREATE SCHEMA %I AUTHORIZATION %I', {schema_text}, {owner_text});
     END IF;

@@ -11,6 +11,8 @@ from urllib.parse import urlsplit
 
 from db.connection_options import NO_POOLER, TRANSACTION_POOLER
 
+#: The upper bound of settings in days: a hundred years.
+MOST_DAYS = 36_500
 #: The upper bound of the setting `max_batch_items`.
 MOST_BATCH_ITEMS = 100_000
 #: Precedes the hash of a file of weights.
@@ -37,11 +39,20 @@ def database_url(text: str) -> str:
     return text
 
 
+def blob_url(text: str) -> str:
+    """Address of a blob store."""
+    parts = urlsplit(text)
+    # The path of file://folder would be empty.
+    if not parts.scheme or (parts.scheme == "file" and (parts.netloc or len(parts.path) < 2)):
+        raise ValueError("it must be file:///folder or s3://bucket/prefix")
+    return text
+
+
 def positive_float(text: str) -> float:
     """Number above 0."""
     value = float(text)
-    if not value > 0:
-        raise ValueError("must be above zero")
+    if not 0 < value < float("inf"):
+        raise ValueError("must be a number above zero")
     return value
 
 
@@ -51,6 +62,19 @@ def not_negative(text: str) -> float:
     if not 0 <= value < float("inf"):
         raise ValueError("must be a number that is not below zero")
     return value
+
+
+def days(text: str) -> float:
+    """Number above 0, at most 36,500."""
+    # Far beyond it, an age has no date in Postgres or Python.
+    if not 0 < (value := float(text)) <= MOST_DAYS:
+        raise ValueError(f"must be a number above zero, at most {MOST_DAYS}")
+    return value
+
+
+def days_or_zero(text: str) -> float:
+    """Number from 0 to 36,500."""
+    return 0.0 if float(text) == 0 else days(text)
 
 
 def switch(text: str) -> bool:

@@ -64,7 +64,7 @@ class Settings:
     amqp_url: str = _setting("AMQP_URL")
     #: The store of recordings and their products: ``file:///folder``, or ``s3://bucket/prefix``
     #: with the usual ``AWS_*`` variables.
-    blob_url: str = _setting("BLOB_URL")
+    blob_url: str = _setting("BLOB_URL", parse=parsers.blob_url)
     #: Prefix of every queue's name, so that several installations can share a broker.
     queue_prefix: str = _setting("CLAMOR_QUEUE_PREFIX", "clamor")
     #: RabbitMQ's management API, ``http://user:password@host:15672``, if there is one. It is the
@@ -182,47 +182,41 @@ class Settings:
     # -- Retention --
 
     #: A session is removed, with its recording, this many days after its end (docs/maintenance.md).
-    keep_days: float = _setting("CLAMOR_KEEP_DAYS", 30.0, parse=parsers.positive_float)
+    keep_days: float = _setting("CLAMOR_KEEP_DAYS", 30.0, parse=parsers.days)
     #: How many of the most confident detections per user and noise type keep their audio when their
     #: sessions are removed.
     keep_best: int = _setting("CLAMOR_KEEP_BEST", 0, parse=parsers.not_negative_int)
     #: For how many days an export can be downloaded (docs/exports.md).
-    export_days: float = _setting("CLAMOR_EXPORT_DAYS", 7.0, parse=parsers.positive_float)
+    export_days: float = _setting("CLAMOR_EXPORT_DAYS", 7.0, parse=parsers.days)
     #: The age from which a blob without a row is an orphan: longer than any upload waits for its
     #: row. Files of trainings and validations, and unclaimed uploads to the store, have 24 times
     #: as long.
     orphan_s: float = _setting("CLAMOR_ORPHAN_S", 3_600.0, parse=parsers.positive_float)
     #: An orphan is marked first, and removed this many days later if it still has no row
     #: (docs/maintenance.md#blobs-that-no-row-names).
-    keep_orphans_days: float = _setting(
-        "CLAMOR_KEEP_ORPHANS_DAYS", 7.0, parse=parsers.positive_float
-    )
+    keep_orphans_days: float = _setting("CLAMOR_KEEP_ORPHANS_DAYS", 7.0, parse=parsers.days)
     #: For how many days the request log is kept, and then to the end of its month. Usage by key is
     #: computed from it (docs/limits.md#records).
-    keep_requests_days: float = _setting(
-        "CLAMOR_KEEP_REQUESTS_DAYS", 90.0, parse=parsers.positive_float
-    )
+    keep_requests_days: float = _setting("CLAMOR_KEEP_REQUESTS_DAYS", 90.0, parse=parsers.days)
     #: For how many days the deliveries of webhooks are kept.
-    keep_deliveries_days: float = _setting(
-        "CLAMOR_KEEP_DELIVERIES_DAYS", 30.0, parse=parsers.positive_float
-    )
+    keep_deliveries_days: float = _setting("CLAMOR_KEEP_DELIVERIES_DAYS", 30.0, parse=parsers.days)
     #: The runs of periodic jobs are removed after this many days, and the metrics of work with the
     #: month in which they all are as old; 0 keeps both (docs/maintenance.md#other-rows).
-    keep_runs_days: float = _setting("CLAMOR_KEEP_RUNS_DAYS", 90.0, parse=parsers.not_negative)
+    keep_runs_days: float = _setting("CLAMOR_KEEP_RUNS_DAYS", 90.0, parse=parsers.days_or_zero)
     #: A batch without sessions is removed this many days after its end; 0 keeps it.
     keep_batches_days: float = _setting(
-        "CLAMOR_KEEP_BATCHES_DAYS", 90.0, parse=parsers.not_negative
+        "CLAMOR_KEEP_BATCHES_DAYS", 90.0, parse=parsers.days_or_zero
     )
     #: A daily report is removed this many days after it was last generated; 0 keeps it.
-    keep_reports_days: float = _setting("CLAMOR_KEEP_REPORTS_DAYS", 0.0, parse=parsers.not_negative)
+    keep_reports_days: float = _setting("CLAMOR_KEEP_REPORTS_DAYS", 0.0, parse=parsers.days_or_zero)
     #: A training is removed, with its clips, this many days after its end; 0 keeps it. Its model
     #: stays.
     keep_trainings_days: float = _setting(
-        "CLAMOR_KEEP_TRAININGS_DAYS", 0.0, parse=parsers.not_negative
+        "CLAMOR_KEEP_TRAININGS_DAYS", 0.0, parse=parsers.days_or_zero
     )
     #: A validation is removed, with its labelled set, this many days after its end; 0 keeps it.
     keep_validations_days: float = _setting(
-        "CLAMOR_KEEP_VALIDATIONS_DAYS", 0.0, parse=parsers.not_negative
+        "CLAMOR_KEEP_VALIDATIONS_DAYS", 0.0, parse=parsers.days_or_zero
     )
 
     # -- Logs --

@@ -1,4 +1,4 @@
-"""The error of a database that cannot be reached, as one line."""
+"""The errors of a database that cannot be reached, or used, as one line."""
 
 from __future__ import annotations
 
@@ -6,7 +6,9 @@ import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+import psycopg
 import sqlalchemy
+from psycopg import errors
 from sqlalchemy.exc import DBAPIError
 
 from db.temporary_errors import is_of_connection
@@ -35,6 +37,35 @@ def reached(engine: sqlalchemy.Engine, *, variable: str = "DATABASE_URL") -> Ite
             f"the database at {_address(engine.url)}, cannot be reached ({reason}): check that it"
             f" runs and that {variable} is right"
         ) from error
+
+
+class DatabaseUnusable(Exception):
+    """The database lacks the schema of this release, or the user may not use it."""
+
+
+#: The remedy for each error of a statement that shows it.
+_REMEDIES: tuple[tuple[type[psycopg.Error], str], ...] = (
+    (errors.UndefinedTable, "run clamor migrate"),
+    (errors.UndefinedColumn, "run clamor migrate"),
+    (errors.UndefinedFunction, "run clamor migrate"),
+    (errors.InsufficientPrivilege, "run the SQL of clamor migrate --grant"),
+    (errors.ReadOnlySqlTransaction, "use the primary server, and the application's role"),
+)
+
+
+@contextmanager
+def used() -> Iterator[None]:
+    """Raise :class:`DatabaseUnusable` where a statement shows that the database cannot be used."""
+    try:
+        yield
+    except DBAPIError as error:
+        for kind, remedy in _REMEDIES:
+            if isinstance(error.orig, kind):
+                raise DatabaseUnusable(
+                    f"the database cannot be used ({first_line(error.orig)}): check that"
+                    f" DATABASE_URL is right, and {remedy}"
+                ) from error
+        raise
 
 
 def first_line(error: object) -> str:

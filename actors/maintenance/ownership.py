@@ -55,7 +55,7 @@ def require(runtime: Runtime) -> None:
 
 def restored_s(runtime: Runtime) -> float | None:
     """Return how many seconds ago this database was restored; None if it was not."""
-    found = ownership.of_blobs(runtime.blobs)
+    found = ownership.noting_restore(runtime.store, runtime.blobs)
     if found is None or found.restored_at is None:
         return None
     with runtime.store.transaction() as tx:

@@ -18,7 +18,13 @@ AGAIN = "then run clamor migrate again; it continues where it stopped"
 REMEDIES: tuple[tuple[type[psycopg.Error], str], ...] = (
     (
         errors.InsufficientPrivilege,
-        "set CLAMOR_MIGRATION_URL to the URL of the role that owns the tables",
+        "set CLAMOR_MIGRATION_URL to the URL of the role that owns the tables; if it is, run the"
+        " SQL of clamor migrate --grant",
+    ),
+    (
+        errors.InvalidSchemaName,
+        "create the schema that search_path names, as by the SQL of clamor migrate --grant, or"
+        " correct search_path in the URL",
     ),
     (
         errors.ReadOnlySqlTransaction,

@@ -19,12 +19,22 @@ DATABASE = text("""
     SELECT (SELECT system_identifier FROM pg_control_system()) || '/' || oid
     FROM pg_database WHERE datname = current_database()
 """)
+#: Changes when a database is restored in its place: to a point in time, or from a dump.
+INCARNATION = text("""
+    SELECT (SELECT timeline_id FROM pg_control_checkpoint()) || '/' || xmin FROM installation
+""")
 
 
-def identity(tx: Session) -> tuple[uuid.UUID, str]:
-    """Return the ID of the installation, and what distinguishes this database from its copies."""
+def identity(tx: Session) -> tuple[uuid.UUID, str, str]:
+    """Return the ID of the installation, what distinguishes this database from its copies, and what
+    distinguishes it from itself before a restore.
+    """
     installation_id = tx.scalars(select(Installation.id)).one()
-    return installation_id, tx.execute(DATABASE).scalar_one()
+    return (
+        installation_id,
+        tx.execute(DATABASE).scalar_one(),
+        tx.execute(INCARNATION).scalar_one(),
+    )
 
 
 def note_orphans(tx: Session, keys: Iterable[str], *, seen_at: datetime) -> int:

@@ -106,9 +106,9 @@ def _is_for_user(error: Exception) -> bool:
     # Imported only now, because they load the database library.
     from db.migration.errors import MigrationError
     from db.settings import SettingsError
-    from db.unreachable import DatabaseUnreachable
+    from db.unreachable import DatabaseUnreachable, DatabaseUnusable
     from services.client import ApiError
     from services.http.errors import UserError
 
-    known = DatabaseUnreachable | MigrationError | SettingsError | ApiError | UserError
-    return isinstance(error, known)
+    of_database = DatabaseUnreachable | DatabaseUnusable | MigrationError
+    return isinstance(error, of_database | SettingsError | ApiError | UserError)

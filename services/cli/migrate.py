@@ -33,6 +33,26 @@ BELONGS_TO = {
 def add_parser(commands: options.Commands) -> None:
     """Add the command."""
     parser = commands.add_parser("migrate", help="migrate the database to the newest schema")
+    _add_alternatives(parser)
+    parser.add_argument("--to", metavar="REVISION", help="stop at a revision; also with --plan")
+    parser.add_argument(
+        "--lose-data", action="store_true", help="consent to the losses that --down prints"
+    )
+    parser.add_argument("--json", action="store_true", help="print --status as JSON")
+    parser.add_argument(
+        "--patience",
+        type=_seconds,
+        metavar="SECONDS",
+        help="how long a step tries to get its lock (default: 900)",
+    )
+    parser.add_argument("--apply", action="store_true", help="run the SQL of --grant")
+    for option, default in NAMES.items():
+        parser.add_argument(f"--{option}", metavar="NAME", help=f"for --grant ({default})")
+    parser.set_defaults(run=run)
+
+
+def _add_alternatives(parser: argparse.ArgumentParser) -> None:
+    """Add the options of what the command does instead of migrating to the newest schema."""
     instead = parser.add_mutually_exclusive_group()
     instead.add_argument(
         "--down",
@@ -57,26 +77,11 @@ def add_parser(commands: options.Commands) -> None:
         help="exit with 1 if the database lacks a revision or differs from the models; without"
         " DATABASE_URL, check the migrations on an embedded database",
     )
-    parser.add_argument("--to", metavar="REVISION", help="stop at a revision; also with --plan")
-    parser.add_argument(
-        "--lose-data", action="store_true", help="consent to the losses that --down prints"
-    )
-    parser.add_argument("--json", action="store_true", help="print --status as JSON")
-    parser.add_argument(
-        "--patience",
-        type=_seconds,
-        metavar="SECONDS",
-        help="how long a step tries to get its lock (default: 900)",
-    )
     instead.add_argument(
         "--grant",
         action="store_true",
         help="print the SQL of the roles: an owner, an application, a reader (docs/dba.md#roles)",
     )
-    parser.add_argument("--apply", action="store_true", help="run the SQL of --grant")
-    for option, default in NAMES.items():
-        parser.add_argument(f"--{option}", metavar="NAME", help=f"for --grant ({default})")
-    parser.set_defaults(run=run)
 
 
 def run(args: argparse.Namespace) -> int:
@@ -105,7 +110,7 @@ def _run(args: argparse.Namespace) -> int:
         print(json.dumps(status.json(), indent=2) if args.json else "\n".join(status.lines()))
     elif args.check:
         return _check()
-    elif args.down:
+    elif args.down is not None:
         return _down(args)
     elif args.grant:
         _grant(args)
@@ -120,9 +125,13 @@ def _refuse_misplaced(args: argparse.Namespace) -> None:
 
     for option, command in BELONGS_TO.items():
         is_given = getattr(args, option.replace("-", "_")) not in (None, False)
-        if is_given and not getattr(args, command):
+        if is_given and getattr(args, command) in (None, False):
             raise MigrationError(f"--{option} belongs to --{command}: clamor migrate --{command}")
     reads_only = args.status or args.check or args.sql or args.grant
+    # A script may name a revision by a variable that is not set.
+    for option in ("to", "down"):
+        if getattr(args, option) == "":
+            raise MigrationError(f"--{option} needs the name of a revision")
     if args.to and (args.down or reads_only):
         raise MigrationError("--to stops clamor migrate, or clamor migrate --plan, at a revision")
     if args.patience is not None and (args.plan or reads_only):

@@ -96,15 +96,16 @@ def check(
     try:
         with targets.store(settings) as store:
             owner = accounts.find_user_id(store, user) if adopt and user else None
-            refusal = ownership.objection(ownership.of_database(store), ownership.of_blobs(blobs))
+            found_owner = ownership.of_blobs(blobs)
+            refusal = ownership.objection(ownership.of_database(store), found_owner)
             if owner is not None and refusal is not None:
                 raise UserError(refusal)
             with _progress() as on_progress:
                 found = comparison.compare(store, blobs, settings, on_progress=on_progress)
                 adopted = None
                 if owner is not None:
-                    # From now on sessions that were under way in the dump have a day to end.
-                    ownership.take(store, blobs, is_restored=True)
+                    if found_owner is None:
+                        ownership.take(store, blobs, is_restored=True)
                     adopted = _adopt(store, found, owner, privacy=privacy, on_progress=on_progress)
     except BlobError as error:
         raise UserError(f"the blob store cannot be read: {error}; check BLOB_URL") from error

@@ -12,7 +12,7 @@ from rich.console import Console
 
 from db.settings import Settings, home_folder
 from db.store import Store
-from db.unreachable import reached
+from db.unreachable import reached, used
 from services.client import Client
 from services.processes import homes
 
@@ -54,12 +54,14 @@ def store(settings: Settings) -> Iterator[Store]:
     ------
     DatabaseUnreachable
         If the connection to the database fails.
+    DatabaseUnusable
+        If the database lacks the schema, or the user may not use it.
     """
     opened = Store(
         settings.database_url, pool_size=1, options=settings.connection_options("clamor")
     )
     try:
-        with reached(opened.engine):
+        with reached(opened.engine), used():
             yield opened
     finally:
         opened.close()

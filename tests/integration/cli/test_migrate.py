@@ -98,6 +98,46 @@ def test_errors_name_the_remedy(clamor_migrate: Migrate, shipped: str, role_url:
     assert ignored == sentence("a revision without an upgrade")
 
 
+def test_a_schema_that_does_not_exist_is_named(clamor_migrate: Migrate, shipped: str) -> None:
+    url = f"{shipped}?options=-csearch_path%3Dnowhere"
+    assert clamor_migrate(url, code=1).splitlines()[-1] == sentence("no schema").strip()
+
+
+@pytest.mark.parametrize("encoding", ["LATIN1", "SQL_ASCII"])
+def test_a_database_that_cannot_store_every_text_is_refused(
+    clamor_migrate: Migrate, postgres_url: str, encoding: str
+) -> None:
+    name = f"clamor_test_{secrets.token_hex(4)}"
+    url = urlsplit(postgres_url)._replace(path=f"/{name}").geturl()
+    with psycopg.connect(postgres_url, autocommit=True) as connection:
+        made = f"ENCODING '{encoding}' LOCALE 'C' TEMPLATE template0"
+        connection.execute(f"CREATE DATABASE {name} {made}")
+        try:
+            refused = sentence("another encoding", encoding=encoding)
+            for arguments in ((), ("--check",), ("--status",), ("--plan",)):
+                assert clamor_migrate(url, *arguments, code=1) == refused
+        finally:
+            connection.execute(f"DROP DATABASE {name} WITH (FORCE)")
+
+
+def test_an_old_server_is_refused(
+    clamor_migrate: Migrate, shipped: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with psycopg.connect(shipped) as connection:
+        version = connection.info.server_version // 10_000
+    monkeypatch.setattr(migrate, "LEAST_SERVER", version + 1)
+    refused = sentence("an old server", version=str(version), least=str(version + 1))
+    assert clamor_migrate(shipped, code=1) == refused
+
+
+@pytest.mark.parametrize("option", ["to", "down"])
+def test_a_revision_of_an_unset_variable_is_refused(
+    clamor_migrate: Migrate, shipped: str, option: str
+) -> None:
+    refused = clamor_migrate(shipped, f"--{option}", "", code=1)
+    assert refused == sentence("an empty revision", option=option)
+
+
 def test_status(clamor_migrate: Migrate, database_url: str) -> None:
     newest = {
         "revision": migrate.head(),

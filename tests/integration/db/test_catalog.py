@@ -19,12 +19,38 @@ CHANGES = {
         "column turns.lane is missing",
         "column turns.priority is missing",
         "column turns.state is missing",
-        "primary key pk_turns is missing",
+        "primary key pk_turns on turns is missing",
         "table turns is missing",
     ],
     "CREATE TABLE mine (id integer)": [
         "column mine.id is not in the models",
         "table mine is not in the models",
+    ],
+    "CREATE VIEW mine AS SELECT 1": ["view mine is not in the models"],
+    "CREATE RULE mine AS ON DELETE TO users DO INSTEAD NOTHING": [
+        "rule mine on users is not in the models"
+    ],
+    "ALTER TABLE exports SET UNLOGGED": [
+        "table exports: its persistence is unlogged, and that of the models empty"
+    ],
+    "ALTER TABLE users ENABLE ROW LEVEL SECURITY": [
+        "table users: its row security is enabled, and that of the models empty"
+    ],
+    "ALTER TABLE users REPLICA IDENTITY NOTHING": [
+        "table users: its replica identity is nothing, and that of the models empty"
+    ],
+    "GRANT SELECT ON users TO PUBLIC": ["table users is accessible to every role"],
+    "GRANT EXECUTE ON FUNCTION drop_partition TO PUBLIC": [
+        "function drop_partition(text, interval) is executable by every role"
+    ],
+    "CREATE TABLE mine PARTITION OF api_requests DEFAULT": ["table mine is not in the models"],
+    "CREATE INDEX ix_mine ON {month} (id)": ["index ix_mine is not in the models"],
+    """CREATE TRIGGER mine BEFORE UPDATE ON {month} FOR EACH ROW
+       EXECUTE FUNCTION suppress_redundant_updates_trigger()""": [
+        "trigger mine on {month} is not in the models"
+    ],
+    "ALTER TABLE {month} ADD CONSTRAINT ck_mine CHECK (id > 0)": [
+        "check ck_mine on {month} is not in the models"
     ],
     "ALTER TABLE users SET (fillfactor = 80)": [
         "table users: its storage is fillfactor=80, and that of the models empty"
@@ -60,31 +86,41 @@ CHANGES = {
         " last."
     ],
     "ALTER TABLE exports DROP CONSTRAINT ck_exports_percent": [
-        "check ck_exports_percent is missing"
+        "check ck_exports_percent on exports is missing"
     ],
     "ALTER TABLE users ADD CONSTRAINT ck_users_name CHECK (name <> '')": [
-        "check ck_users_name is not in the models"
+        "check ck_users_name on users is not in the models"
     ],
     """ALTER TABLE exports DROP CONSTRAINT ck_exports_percent,
        ADD CONSTRAINT ck_exports_percent CHECK (percent BETWEEN 0 AND 99)""": [
-        "check ck_exports_percent: its definition is CHECK (percent >= 0 AND percent <= 99), and"
-        " that of the models CHECK (percent >= 0 AND percent <= 100)"
+        "check ck_exports_percent on exports: its definition is CHECK (percent >= 0 AND percent <="
+        " 99), and that of the models CHECK (percent >= 0 AND percent <= 100)"
     ],
     """ALTER TABLE exports DROP CONSTRAINT ck_exports_percent,
        ADD CONSTRAINT ck_exports_percent CHECK (percent BETWEEN 0 AND 100) NOT VALID""": [
-        "check ck_exports_percent is not validated"
+        "check ck_exports_percent on exports is not validated"
     ],
     "ALTER TABLE webhooks DROP CONSTRAINT fk_webhooks_user_id": [
-        "foreign key fk_webhooks_user_id is missing"
+        "foreign key fk_webhooks_user_id on webhooks is missing"
     ],
     """ALTER TABLE webhooks DROP CONSTRAINT fk_webhooks_user_id,
        ADD CONSTRAINT fk_webhooks_user_id FOREIGN KEY (user_id) REFERENCES users (id)""": [
-        "foreign key fk_webhooks_user_id: its definition is FOREIGN KEY (user_id) REFERENCES"
-        " users(id), and that of the models FOREIGN KEY (user_id) REFERENCES users(id) ON DELETE"
-        " CASCADE"
+        "foreign key fk_webhooks_user_id on webhooks: its definition is FOREIGN KEY (user_id)"
+        " REFERENCES users(id), and that of the models FOREIGN KEY (user_id) REFERENCES users(id)"
+        " ON DELETE CASCADE"
     ],
     "ALTER TABLE users DROP CONSTRAINT uq_users_email": [
-        "unique constraint uq_users_email is missing"
+        "unique constraint uq_users_email on users is missing"
+    ],
+    # Two tables may have constraints of one name.
+    "ALTER TABLE turns ADD CONSTRAINT ck_exports_percent CHECK (lane IS NOT NULL)": [
+        "check ck_exports_percent on turns is not in the models"
+    ],
+    # As an interrupted restore of rows leaves them.
+    "ALTER TABLE webhooks DISABLE TRIGGER ALL": [
+        "foreign key fk_webhook_deliveries_webhook_id on webhook_deliveries is not enforced: its"
+        " triggers are disabled",
+        "foreign key fk_webhooks_user_id on webhooks is not enforced: its triggers are disabled",
     ],
     "DROP INDEX ix_webhooks_user_id": ["index ix_webhooks_user_id is missing"],
     "CREATE INDEX ix_mine ON users (name)": ["index ix_mine is not in the models"],
@@ -104,17 +140,31 @@ CHANGES = {
     "ALTER TABLE audio_sessions DISABLE TRIGGER queue_webhook_deliveries": [
         "trigger queue_webhook_deliveries on audio_sessions is disabled"
     ],
-    "DROP FUNCTION uuid_v7()": ["function uuid_v7 is missing"],
+    "ALTER TABLE audio_sessions ENABLE ALWAYS TRIGGER queue_webhook_deliveries": [
+        "trigger queue_webhook_deliveries on audio_sessions is enabled for replication"
+    ],
+    "ALTER SEQUENCE promotions_id_seq MAXVALUE 99 CYCLE": [
+        "column promotions.id: its sequence is 1 to 99 by 1 in a cycle, and that of the models 1"
+        " to 9223372036854775807 by 1"
+    ],
+    "CREATE FUNCTION uuid_v7(integer) RETURNS uuid LANGUAGE sql AS 'SELECT gen_random_uuid()'": [
+        "function uuid_v7(integer) is not in the models"
+    ],
+    "ALTER FUNCTION drop_partition STRICT": [
+        "function drop_partition(text, interval): its strictness is strict, and that of the models"
+        " empty"
+    ],
+    "DROP FUNCTION uuid_v7()": ["function uuid_v7() is missing"],
     "ALTER FUNCTION create_partitions() SECURITY INVOKER": [
-        "function create_partitions: its security is invoker, and that of the models definer"
+        "function create_partitions(): its security is invoker, and that of the models definer"
     ],
     "ALTER FUNCTION create_partitions() SET search_path = pg_temp, public": [
-        "function create_partitions: its configuration is TimeZone=UTC, lock_timeout=5s,"
+        "function create_partitions(): its configuration is TimeZone=UTC, lock_timeout=5s,"
         " search_path=pg_temp, public, and that of the models TimeZone=UTC, lock_timeout=5s,"
         " search_path=public, pg_temp"
     ],
     "COMMENT ON FUNCTION uuid_v7() IS 'An ID'": [
-        "function uuid_v7: its comment is An ID, and that of the models A UUID of version 7 (RFC"
+        "function uuid_v7(): its comment is An ID, and that of the models A UUID of version 7 (RFC"
         " 9562): milliseconds since 1970, then random bits, as db.ids.new_id, but in no order"
         " within a millisecond."
     ],
@@ -131,8 +181,17 @@ def connection(database_url: str) -> Iterator[Connection]:
 
 @pytest.mark.parametrize(("change", "lines"), CHANGES.items())
 def test_each_difference_is_named(connection: Connection, change: str, lines: list[str]) -> None:
-    connection.execute(text(change))
-    assert catalog.differences(connection) == [line.replace("\\", "") for line in lines]
+    month = connection.scalar(text("SELECT to_char(now(), '\"processing_metrics\"_YYYY_MM')"))
+    connection.execute(text(change.replace("{month}", month)))
+    expected = [line.replace("{month}", month).replace("\\", "") for line in lines]
+    assert catalog.differences(connection) == expected
+
+
+def test_objects_of_extensions_are_not_compared(connection: Connection) -> None:
+    connection.execute(text("CREATE EXTENSION pg_stat_statements"))
+    views = text("SELECT to_regclass('pg_stat_statements')")
+    assert connection.scalar(views) == "pg_stat_statements"
+    assert catalog.differences(connection) == []
 
 
 def test_the_comparison_leaves_nothing_behind(connection: Connection) -> None:

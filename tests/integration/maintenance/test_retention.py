@@ -200,6 +200,25 @@ def test_sessions_of_a_restored_database_have_a_day_from_the_restore_on(runtime:
     assert left(runtime) == set()
 
 
+def test_a_restore_in_its_place_is_noticed(runtime: Runtime) -> None:
+    """Such a database has the identity that it had before."""
+    under_way = add(runtime, state="detecting", ended_days_ago=None, sent_days_ago=20)
+    taken = ownership.take(runtime.store, runtime.blobs, is_restored=False)
+    with runtime.store.transaction() as tx:
+        # As a dump that replaces the rows.
+        row = tx.execute(text("DELETE FROM installation RETURNING id")).one()
+        tx.execute(text("INSERT INTO installation (id) VALUES (:id)"), {"id": row.id})
+    assert result(runtime, CleanUpFailedSessions())["sessions"] == 0
+    noted = ownership.of_blobs(runtime.blobs)
+    assert noted is not None
+    assert noted.is_same(taken)
+    assert noted.restored_at is not None
+    # Once: later runs do not begin another day.
+    assert result(runtime, CleanUpFailedSessions())["sessions"] == 0
+    assert ownership.of_blobs(runtime.blobs) == noted
+    assert left(runtime) == {under_way}
+
+
 def test_an_item_of_a_batch_says_that_its_session_is_gone(runtime: Runtime) -> None:
     batch_id = uuid.uuid4()
     with runtime.store.transaction() as tx:

@@ -17,6 +17,21 @@ def test_another_name_is_refused(name: str) -> None:
             Roles(**{field: name})
 
 
+@pytest.mark.parametrize(
+    "names",
+    [
+        {"schema": "pg_catalog"},
+        {"schema": "information_schema"},
+        {"owner": "pg_write_all_data"},
+        {"app": "public"},
+        {"reader": "none"},
+    ],
+)
+def test_names_of_postgres_are_refused(names: dict[str, str]) -> None:
+    with pytest.raises(MigrationError, match="reserved by Postgres"):
+        Roles(**names)
+
+
 def test_the_roles_are_three() -> None:
     with pytest.raises(MigrationError, match="three different roles"):
         Roles(owner="a", app="a")

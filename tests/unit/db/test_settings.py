@@ -55,6 +55,19 @@ def test_zero_days_keep_rows_and_fewer_are_refused(rows: str) -> None:
         from_environment(GIVEN | {variable: "-1"})
 
 
+@pytest.mark.parametrize("variable", ["CLAMOR_KEEP_REQUESTS_DAYS", "CLAMOR_KEEP_RUNS_DAYS"])
+@pytest.mark.parametrize("text", ["36501", "1e300", "inf", "nan"])
+def test_an_age_beyond_all_dates_is_refused(variable: str, text: str) -> None:
+    with pytest.raises(SettingsError, match=rf"^{variable} cannot be read: must be a number"):
+        from_environment(GIVEN | {variable: text})
+
+
+@pytest.mark.parametrize("url", ["/srv/blobs", "file://srv/blobs", "file://", "file:///", "bucket"])
+def test_a_folder_without_its_scheme_is_refused(url: str) -> None:
+    with pytest.raises(SettingsError, match=r"^BLOB_URL cannot be read: it must be file:///"):
+        from_environment(GIVEN | {"BLOB_URL": url})
+
+
 def test_the_url_of_migrations_needs_no_other_setting() -> None:
     owner = "postgresql://owner:secret@db/clamor"
     assert migration_url({"DATABASE_URL": " postgresql://db/clamor "}) == "postgresql://db/clamor"

@@ -72,6 +72,14 @@ def adopted(runtime: Runtime, check: Check, *arguments: str) -> int:
     return int(found["adopted"])
 
 
+def test_adopting_is_no_restore(runtime: Runtime, check: Check) -> None:
+    """Run each day, it would keep cleanup_failed_sessions from removing anything."""
+    taken = ownership.take(runtime.store, runtime.blobs, is_restored=False)
+    put(runtime)
+    assert [adopted(runtime, check), adopted(runtime, check)] == [1, 0]
+    assert ownership.of_blobs(runtime.blobs) == taken
+
+
 def test_a_healthy_installation_agrees(runtime: Runtime, api: Api, check: Check) -> None:
     """Ended, failed and fetched sessions, and those whose recording was removed for privacy."""
     for values in ({}, {"privacy": "discard_audio"}):
