@@ -98,7 +98,14 @@ class Settings:
     connect_timeout_s: float = _setting(
         "CLAMOR_CONNECT_TIMEOUT_S", ConnectionOptions.connect_timeout_s, parse=parsers.timeout
     )
-    #: A statement that runs for longer is ended. Migrations and VACUUM have their own limits.
+    #: A statement of a request that runs for longer is ended, and answered 503. A second later the
+    #: API closes the connection to a server that does not answer
+    #: (docs/reliability.md#servers-that-do-not-answer).
+    api_statement_timeout_s: float = _setting(
+        "CLAMOR_API_STATEMENT_TIMEOUT_S", 5.0, parse=parsers.timeout
+    )
+    #: Any other statement that runs for longer is ended. Migrations and VACUUM have their own
+    #: limits.
     statement_timeout_s: float = _setting(
         "CLAMOR_STATEMENT_TIMEOUT_S", ConnectionOptions.statement_timeout_s, parse=parsers.timeout
     )
