@@ -48,6 +48,8 @@ BACKBONE_RETRY_MAX_S = 10.0
 UNCOUNTED_RUNS_KEPT = 5
 #: Random share by which each wait varies, so that what failed together is not retried together.
 RETRY_JITTER = 0.25
+#: No row waits for longer than this after a failure.
+LONGEST_DELAY_S = RETRY_MAX_S * (1 + RETRY_JITTER)
 #: Maximum length of a reason in the row and in the log line.
 REASON_CHARS = 300
 
