@@ -93,6 +93,7 @@ class Recovery:
 
     def round(self) -> list[Nudge]:
         """Run one round and return the nudges that were sent."""
+        self._runtime.unreturned.give_back(self._runtime.store)
         with self._runtime.store.transaction() as tx:
             if not session_queries.try_recovery_lock(tx):
                 return []

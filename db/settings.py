@@ -174,9 +174,9 @@ class Settings:
     #: The longest run of any step, which is then stopped and tried again; most steps have shorter
     #: limits, a span 120 s.
     deadline_s: float = _setting("CLAMOR_DEADLINE_S", 1_500.0, parse=parsers.positive_float)
-    #: A step is given up after this many claims, whether they failed or killed their worker; five
-    #: outlast a database that is unavailable for two minutes. Waiting for the blob store does not
-    #: count (docs/reliability.md#waiting-for-storage).
+    #: A step is given up after this many claims, whether they failed or killed their worker. Those
+    #: that failed since the installation did, such as its disk or its database, do not count
+    #: (docs/reliability.md#waiting-for-storage).
     max_attempts: int = _setting("CLAMOR_MAX_ATTEMPTS", 5, parse=parsers.positive_int)
     #: A recording of at most this many seconds is processed in one claim and stored in one
     #: transaction, which takes a worker 6 MB of memory a minute; a longer one is split into spans,
