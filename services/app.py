@@ -57,6 +57,7 @@ from services.viewer import pages as viewer
 #: The route table: the resource of each path.
 ROUTES: dict[str, type[Resource]] = {
     "/v1/sessions": sessions.SessionList,
+    "/v1/sessions/retry": retries.SessionRetries,
     "/v1/sessions/{session_id:uuid}": sessions.SessionItem,
     "/v1/sessions/{session_id:uuid}/detections": detections.SessionDetections,
     "/v1/sessions/{session_id:uuid}/levels": sessions.SessionLevels,
