@@ -8,17 +8,19 @@ is due and was not nudged.
 from __future__ import annotations
 
 import threading
+import time
+from datetime import datetime
 
 import structlog
 from sqlalchemy.orm import Session
 
-from actors.execution import watchdog
+from actors.execution import failures, watchdog
 from actors.execution.runtime import Runtime
 from actors.messaging import kinds
 from actors.messaging.messages import Nudge
 from actors.scheduling import job_runs
 from db.blobs.keys import session_prefix
-from db.queries import leftover_queries, queue_queries, session_queries
+from db.queries import clock_queries, leftover_queries, queue_queries, session_queries
 from db.queries.leftover_queries import Leftovers
 
 log = structlog.get_logger(__name__)
@@ -29,6 +31,9 @@ ROWS_A_ROUND = 200
 #: A tick this late counts as missed, and recovery fills its slot. The scheduler drops its own ticks
 #: at half of this.
 LATE_S = 60.0
+#: The database's clock was set back if it lost this much against that of the process between two
+#: rounds. More than slewing loses in an hour.
+SET_BACK_S = 5.0
 
 
 def take_stalled(tx: Session, *, unnudged_s: float, limit: int) -> list[Nudge]:
@@ -45,6 +50,26 @@ def take_stalled(tx: Session, *, unnudged_s: float, limit: int) -> list[Nudge]:
     ]
 
 
+class DatabaseClock:
+    """Measures how far the database's clock is set back."""
+
+    def __init__(self) -> None:
+        #: The last reading, and the time of this process after it.
+        self._last: tuple[datetime, float] | None = None
+
+    def set_back_s(self, tx: Session) -> float | None:
+        """Return by how many seconds the clock was set back since the last call; None at first.
+
+        A reading that takes long only makes the result smaller.
+        """
+        before = time.monotonic()
+        now = session_queries.clock(tx)
+        last, self._last = self._last, (now, time.monotonic())
+        if last is None:
+            return None
+        return before - last[1] - (now - last[0]).total_seconds()
+
+
 class Recovery:
     """Runs a round every few seconds until it is stopped."""
 
@@ -53,6 +78,7 @@ class Recovery:
         self._silent_after_s = watchdog.silent_after_s(runtime.settings)
         # Without a scheduler, recovery is the clock.
         self._late_s = 0.0 if runtime.settings.in_memory_broker else LATE_S
+        self._clock = DatabaseClock()
         self._stopped = threading.Event()
         self._thread = threading.Thread(target=self._run, name="recovery", daemon=True)
 
@@ -67,9 +93,11 @@ class Recovery:
 
     def round(self) -> list[Nudge]:
         """Run one round and return the nudges that were sent."""
+        self._runtime.unreturned.give_back(self._runtime.store)
         with self._runtime.store.transaction() as tx:
             if not session_queries.try_recovery_lock(tx):
                 return []
+            self._mend_times(tx)
             job_runs.fill_missed(tx, late_s=self._late_s)
             unnudged_s = self._runtime.settings.lease_s
             nudges = take_stalled(tx, unnudged_s=unnudged_s, limit=ROWS_A_ROUND)
@@ -82,6 +110,25 @@ class Recovery:
         for each in left:
             self._purge(each)
         return nudges
+
+    def _mend_times(self, tx: Session) -> None:
+        """Pull back the times that a clock which was set back will not reach for long.
+
+        The first round cannot compare, and pulls those that no wait of the product explains.
+        """
+        beyond_s = self._runtime.settings.lease_s
+        set_back_s = self._clock.set_back_s(tx)
+        rows = 0
+        if set_back_s is None:
+            beyond_s += failures.LONGEST_DELAY_S
+        elif set_back_s >= SET_BACK_S:
+            rows += clock_queries.pull_back_deliveries(tx, by_s=set_back_s)
+        else:
+            return
+        for table in {kind.rows.table for kind in kinds.KINDS}:
+            rows += clock_queries.pull_back(tx, table, beyond_s=beyond_s, by_s=set_back_s)
+        if rows:
+            log.warning("database_clock_set_back", set_back_s=set_back_s, rows=rows)
 
     def _purge(self, left: Leftovers) -> None:
         """Remove the blobs that an ended session no longer needs, then record the removal."""

@@ -21,6 +21,7 @@ from sqlalchemy.engine import ExceptionContext
 from sqlalchemy.pool import ConnectionPoolEntry
 
 from db.connection_options import ConnectionOptions
+from db.silent_servers import BoundedConnection, Breaker
 
 log = structlog.get_logger(__name__)
 
@@ -32,6 +33,8 @@ SILENT_PEER = {
     "keepalives_count": 3,
     "tcp_user_timeout": 35_000,
 }
+#: How long after its timeout a statement may end on a busy server, before the connection is closed.
+ANSWER_GRACE_S = 1.0
 #: Under this key the pool's record of a connection has the statement that begins each of its
 #: transactions, if the role lacks the parameters.
 FIRST_STATEMENT = "first_statement"
@@ -53,12 +56,18 @@ def driver_url(url: str) -> sqlalchemy.URL:
 
 
 def make_engine(
-    url: str, options: ConnectionOptions | None = None, **pool: Any
+    url: str,
+    options: ConnectionOptions | None = None,
+    *,
+    breaker: Breaker | None = None,
+    **pool: Any,
 ) -> sqlalchemy.Engine:
     """Create an engine with timeouts on all waits. All engines are created here.
 
     The server ends a stuck statement. If the server itself vanishes without closing the connection,
-    the operating system notices and closes it.
+    the operating system notices and closes it. With a ``breaker``, a connection is also closed if
+    the server does not answer soon after the timeout of a statement; without one, statements may
+    set longer timeouts.
     """
     options = options or ConnectionOptions()
     parsed = driver_url(url)
@@ -78,8 +87,22 @@ def make_engine(
     engine = sqlalchemy.create_engine(parsed, connect_args=arguments, **pool)
     if options.in_transaction_mode:
         _set_missing_parameters(engine, options)
+    if breaker is not None:
+        _bound(engine, breaker, answer_timeout_s=options.statement_timeout_s + ANSWER_GRACE_S)
     _leave_read_only_servers(engine)
     return engine
+
+
+def _bound(engine: sqlalchemy.Engine, breaker: Breaker, *, answer_timeout_s: float) -> None:
+    """Give up connections of a server that does not answer."""
+
+    @event.listens_for(engine, "do_connect")
+    def connect(
+        _dialect: object, _entry: object, arguments: list[Any], named: dict[str, Any]
+    ) -> BoundedConnection:
+        made = breaker.connect(lambda: BoundedConnection.connect(*arguments, **named))
+        made.breaker, made.answer_timeout_s = breaker, answer_timeout_s
+        return made
 
 
 def _startup_options(url: sqlalchemy.URL, options: ConnectionOptions) -> str:

@@ -98,7 +98,14 @@ class Settings:
     connect_timeout_s: float = _setting(
         "CLAMOR_CONNECT_TIMEOUT_S", ConnectionOptions.connect_timeout_s, parse=parsers.timeout
     )
-    #: A statement that runs for longer is ended. Migrations and VACUUM have their own limits.
+    #: A statement of a request that runs for longer is ended, and answered 503. A second later the
+    #: API closes the connection to a server that does not answer
+    #: (docs/reliability.md#servers-that-do-not-answer).
+    api_statement_timeout_s: float = _setting(
+        "CLAMOR_API_STATEMENT_TIMEOUT_S", 5.0, parse=parsers.timeout
+    )
+    #: Any other statement that runs for longer is ended. Migrations and VACUUM have their own
+    #: limits.
     statement_timeout_s: float = _setting(
         "CLAMOR_STATEMENT_TIMEOUT_S", ConnectionOptions.statement_timeout_s, parse=parsers.timeout
     )
@@ -167,9 +174,9 @@ class Settings:
     #: The longest run of any step, which is then stopped and tried again; most steps have shorter
     #: limits, a span 120 s.
     deadline_s: float = _setting("CLAMOR_DEADLINE_S", 1_500.0, parse=parsers.positive_float)
-    #: A step is given up after this many claims, whether they failed or killed their worker; five
-    #: outlast a database that is unavailable for two minutes. Waiting for the blob store does not
-    #: count (docs/reliability.md#waiting-for-storage).
+    #: A step is given up after this many claims, whether they failed or killed their worker. Those
+    #: that failed since the installation did, such as its disk or its database, do not count
+    #: (docs/reliability.md#waiting-for-storage).
     max_attempts: int = _setting("CLAMOR_MAX_ATTEMPTS", 5, parse=parsers.positive_int)
     #: A recording of at most this many seconds is processed in one claim and stored in one
     #: transaction, which takes a worker 6 MB of memory a minute; a longer one is split into spans,

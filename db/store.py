@@ -22,6 +22,7 @@ from sqlalchemy.pool import ConnectionPoolEntry, PoolProxiedConnection
 
 from db.connection_options import ConnectionOptions
 from db.engine import FIRST_STATEMENT, make_engine
+from db.silent_servers import Breaker
 
 #: A connection that was idle for longer is pinged before use: a round trip to the server, which a
 #: busy process avoids.
@@ -72,16 +73,18 @@ class Store:
     ) -> None:
         self._made_by = os.getpid()
         options = options or ConnectionOptions()
+        breaker = Breaker()
         self._engine = make_engine(
             url,
             options,
+            breaker=breaker,
             pool_size=pool_size,
             max_overflow=0,
             pool_timeout=options.pool_timeout_s,
             # The connection that was used last has the warmest caches and needs no ping.
             pool_use_lifo=True,
         )
-        _watch(self._engine)
+        _watch(self._engine, breaker)
         self._sessions = sessionmaker(self._engine, expire_on_commit=False)
 
     @property
@@ -167,11 +170,12 @@ def _autocommit(pooled: PoolProxiedConnection) -> Iterator[psycopg.Connection[An
             pooled.invalidate()
 
 
-def _watch(engine: sqlalchemy.Engine) -> None:
+def _watch(engine: sqlalchemy.Engine, breaker: Breaker) -> None:
     """Check connections for a closed other end before they are used.
 
     A server that closes a connection sends a message, and checking for unread data costs nothing.
-    Only a server that vanished without one has to be pinged, see :data:`IDLE_S`.
+    Only a server that vanished without one has to be pinged, see :data:`IDLE_S`. Connections from
+    before a silence of the server are replaced.
     """
 
     @event.listens_for(engine, "checkin")
@@ -183,6 +187,8 @@ def _watch(engine: sqlalchemy.Engine) -> None:
         connection: psycopg.Connection[Any], entry: ConnectionPoolEntry, _pooled: object
     ) -> None:
         used_at = entry.info.get("used_at")
+        if used_at is not None and breaker.is_silent_since(used_at):
+            raise InvalidatePoolError
         if used_at is None or (
             time.monotonic() - used_at < IDLE_S and not _has_something_to_say(connection)
         ):

@@ -58,6 +58,12 @@ def is_of_connection(error: BaseException) -> bool:
     return is_temporary(error) and (sqlstate is None or sqlstate.startswith(("08", "57P")))
 
 
+def is_outage(error: BaseException) -> bool:
+    """Return whether the server failed, rather than a statement: it is away, full or broken."""
+    sqlstate = getattr(getattr(error, "orig", error), "sqlstate", None) or ""
+    return is_of_connection(error) or (is_temporary(error) and sqlstate.startswith(("53", "58")))
+
+
 def is_temporary(error: BaseException) -> bool:
     """Return whether an error of SQLAlchemy or of the driver may pass by itself.
 

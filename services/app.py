@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import atexit
+from dataclasses import replace
 from typing import Any
 
 import falcon
@@ -56,6 +57,7 @@ from services.viewer import pages as viewer
 #: The route table: the resource of each path.
 ROUTES: dict[str, type[Resource]] = {
     "/v1/sessions": sessions.SessionList,
+    "/v1/sessions/retry": retries.SessionRetries,
     "/v1/sessions/{session_id:uuid}": sessions.SessionItem,
     "/v1/sessions/{session_id:uuid}/detections": detections.SessionDetections,
     "/v1/sessions/{session_id:uuid}/levels": sessions.SessionLevels,
@@ -180,11 +182,7 @@ def get_app() -> falcon.App[falcon.Request, falcon.Response]:
     publisher = Publisher(broker.setup(settings), prefix=settings.queue_prefix)
     # The server stops on SIGTERM; pending nudges are sent before the process exits.
     atexit.register(publisher.close)
-    store = Store(
-        settings.database_url,
-        pool_size=settings.api_pool_size,
-        options=settings.connection_options("clamor-api"),
-    )
+    store = request_store(settings)
     recorder, limiter = start_background(settings, store)
     return create_app(
         Deps(
@@ -197,6 +195,15 @@ def get_app() -> falcon.App[falcon.Request, falcon.Response]:
             stopping=shutdown.at_signal(),
         )
     )
+
+
+def request_store(settings: Settings) -> Store:
+    """Return the store of requests, whose statements end in time for an answer."""
+    options = replace(
+        settings.connection_options("clamor-api"),
+        statement_timeout_s=settings.api_statement_timeout_s,
+    )
+    return Store(settings.database_url, pool_size=settings.api_pool_size, options=options)
 
 
 def start_background(settings: Settings, store: Store) -> tuple[RequestLog, RateLimiter]:

@@ -5,10 +5,10 @@ a code and a sentence for the caller. So does a ValueError or an ArithmeticError
 input would raise it again. A *transient* failure (an unavailable database, a deadline) is retried,
 as is every other error, until the last attempt.
 
-Two kinds of failure do not count as attempts. If the blob store is unavailable or full, the work
-item *waits for storage*, for as long as that lasts. If the worker lacks the backbone of the
-session, the work item waits for a worker that has it. A lost claim is not a failure; its result is
-discarded.
+Failures of the installation do not count as attempts: the work item waits for as long as they
+last. These are a blob store that is unavailable or full (the work *waits for storage*), an
+unavailable database, a resolver that finds no name at all, and a worker that lacks the backbone of
+the session. A lost claim is not a failure; its result is discarded.
 
 The reason stored in a row may be shown to callers. So it never contains text of Python, a library
 or the operating system; the full error is in the log.
@@ -26,20 +26,20 @@ import psycopg
 import sqlalchemy.exc
 from dramatiq.middleware import Interrupt, Shutdown, TimeLimitExceeded
 
-from actors.outbound.errors import OutboundError
+from actors.outbound.errors import OutboundError, ResolverUnavailable
 from actors.science.errors import ScienceError
 from db.blobs.errors import BlobError, BlobMissing, StorageFull, StorageUnavailable
 from db.tables.base import StoredProblem
-from db.temporary_errors import is_temporary
+from db.temporary_errors import is_outage, is_temporary
 
 #: Wait before the first retry, and the factor for each further one: the first retry comes soon, and
 #: five attempts survive two minutes without a store.
 RETRY_BASE_S = 2.0
 RETRY_FACTOR = 4.0
 RETRY_MAX_S = 300.0
-#: Longest wait between attempts while the store is unavailable. Shorter resumes sooner after an
-#: outage; longer costs workers fewer attempts that take as long as the store takes to fail.
-STORAGE_RETRY_MAX_S = 60.0
+#: Longest wait between attempts while the installation fails. Shorter resumes sooner after an
+#: outage; longer costs workers fewer attempts that take as long as a store takes to fail.
+OUTAGE_RETRY_MAX_S = 60.0
 #: Longest wait between attempts while workers lack the backbone. An attempt costs a few statements,
 #: and more of them reach a worker with the backbone sooner.
 BACKBONE_RETRY_MAX_S = 10.0
@@ -48,6 +48,8 @@ BACKBONE_RETRY_MAX_S = 10.0
 UNCOUNTED_RUNS_KEPT = 5
 #: Random share by which each wait varies, so that what failed together is not retried together.
 RETRY_JITTER = 0.25
+#: No row waits for longer than this after a failure.
+LONGEST_DELAY_S = RETRY_MAX_S * (1 + RETRY_JITTER)
 #: Maximum length of a reason in the row and in the log line.
 REASON_CHARS = 300
 
@@ -57,7 +59,8 @@ GIVEN_UP = "given-up"
 INTERNAL = "internal-error"
 
 #: Errors of the operating system that mean no space is left.
-_NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+_DISK_FULL = (errno.ENOSPC, errno.EDQUOT)
+_NO_ROOM = (*_DISK_FULL, errno.EFBIG)
 
 #: What a run may raise. Dramatiq's ``Interrupt`` is deliberately not a subclass of ``Exception``,
 #: so handlers of failures must name it.
@@ -90,12 +93,14 @@ class Wait(Enum):
     """What a work item waits for without using up an attempt."""
 
     STORAGE = "storage"
+    DATABASE = "database"
+    RESOLVER = "resolver"
     BACKBONE = "backbone"
 
     @property
     def most_s(self) -> float:
         """The longest wait before the next attempt."""
-        return STORAGE_RETRY_MAX_S if self is Wait.STORAGE else BACKBONE_RETRY_MAX_S
+        return BACKBONE_RETRY_MAX_S if self is Wait.BACKBONE else OUTAGE_RETRY_MAX_S
 
 
 @dataclass(frozen=True)
@@ -128,14 +133,22 @@ def judge(error: BaseException) -> Failure:
     logged = _one_line(f"{type(error).__name__}: {error}")
     for kinds, say in _PASSING:
         if isinstance(error, kinds):
-            return Failure(
-                reason=_one_line(say(error)),
-                logged=logged,
-                wait=next((wait for kind, wait in _WAITS if isinstance(error, kind)), None),
-            )
+            return Failure(reason=_one_line(say(error)), logged=logged, wait=_wait(error))
     if isinstance(error, _REPEATED):
         return Failure(reason=_FAULT["detail"], logged=logged, problem=_FAULT)
     return Failure(reason="an unexpected error; see the worker's log", logged=logged)
+
+
+def _wait(error: BaseException) -> Wait | None:
+    """Return what failed, if that is the installation."""
+    if isinstance(error, BackboneOnOtherWorker):
+        return Wait.BACKBONE
+    if isinstance(error, ResolverUnavailable):
+        return Wait.RESOLVER
+    if isinstance(error, _OF_THE_DATABASE):
+        return Wait.DATABASE if is_outage(error) else None
+    is_full = isinstance(error, OSError) and error.errno in _DISK_FULL
+    return Wait.STORAGE if is_full or isinstance(error, StorageUnavailable) else None
 
 
 def given_up(name: str, *, attempts: int, reason: str | None) -> Permanent:
@@ -198,9 +211,10 @@ _FAULT = StoredProblem(
     "please report it with the line from the worker's log",
 )
 
+_OF_THE_DATABASE = (sqlalchemy.exc.SQLAlchemyError, psycopg.Error)
 _PASSING: tuple[tuple[tuple[type[BaseException], ...], Callable[[BaseException], str]], ...] = (
     ((DeadlineExceeded, OutboundError, BackboneOnOtherWorker), str),
-    ((sqlalchemy.exc.SQLAlchemyError, psycopg.Error), _of_the_database),
+    (_OF_THE_DATABASE, _of_the_database),
     ((StorageFull,), lambda _error: "the blob store is full"),
     ((StorageUnavailable,), lambda _error: "the blob store is unavailable or rejected a request"),
     ((BlobError,), lambda _error: "a file in the blob store could not be read"),
@@ -208,8 +222,6 @@ _PASSING: tuple[tuple[tuple[type[BaseException], ...], Callable[[BaseException],
     ((TimeLimitExceeded,), lambda _error: "the run exceeded its time limit"),
     ((Shutdown,), lambda _error: "the worker was stopped"),
 )
-
-_WAITS = ((StorageUnavailable, Wait.STORAGE), (BackboneOnOtherWorker, Wait.BACKBONE))
 
 
 def _one_line(what: str) -> str:

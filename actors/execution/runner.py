@@ -13,6 +13,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import structlog
+from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session
 
 from actors.execution import failures, run_log, watchdog
@@ -27,6 +28,7 @@ from db.queries.session_queries import StepRun
 from db.queue import claims
 from db.queue.claims import SomeItem, Take, WorkItem
 from db.tables.base import JsonObject, StoredProblem
+from db.temporary_errors import is_outage
 
 log = structlog.get_logger(__name__)
 
@@ -84,8 +86,8 @@ def run(
     """Claim a row, if one is available, and run its task.
 
     Exceptions of the task are caught here: a permanent failure is stored, a passing one is retried
-    when the row is due again. If Postgres is unavailable for that, the lease expires and recovery
-    nudges.
+    when the row is due again. If Postgres is unavailable for that, recovery gives the claim back
+    later, or its lease expires.
     """
     settings = runtime.settings
     with run_log.recorded(nudge.actor, **nudge.payload()) as run:
@@ -172,6 +174,10 @@ def _fail(
             if failure.wait is None or lease.uncounted < failures.UNCOUNTED_RUNS_KEPT:
                 _record(tx, task, run, outcome)
         may_be_written = may_be_written and not held
+    except SQLAlchemyError as unwritten:
+        if is_outage(unwritten):
+            runtime.unreturned.add(task.work, attempt=lease.attempt)
+        raise
     finally:
         if not may_be_written:
             discard(runtime, lease)
@@ -197,6 +203,8 @@ def _lost(tx: Session, task: Task) -> str:
 _GIVE_BACK = {
     None: claims.retry_later,
     Wait.STORAGE: claims.wait_for_storage,
+    Wait.DATABASE: claims.wait,
+    Wait.RESOLVER: claims.wait,
     Wait.BACKBONE: claims.wait_for_backbone,
 }
 

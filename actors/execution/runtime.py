@@ -11,6 +11,7 @@ import dramatiq
 import structlog
 
 from actors.execution.failures import Permanent
+from actors.execution.unreturned import UnreturnedClaims
 from actors.execution.watchdog import Watchdog
 from actors.messaging.broker import Publisher
 from actors.outbound import backbones
@@ -55,6 +56,7 @@ class Runtime:
         self.blobs = Blobs(settings.blob_url)
         self.publisher = Publisher(broker, prefix=settings.queue_prefix)
         self.outbound = Outbound(settings.private_networks)
+        self.unreturned = UnreturnedClaims()
         self.watchdog = Watchdog(leaves=owns_process)
         self.model = lru_cache(maxsize=MODELS_KEPT)(self.read_model)
 

@@ -15,6 +15,7 @@ Light: the HTTP process imports this.
 from __future__ import annotations
 
 import socket
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import cached_property
@@ -26,7 +27,15 @@ import httpx
 
 from actors.outbound import addresses
 from actors.outbound.addresses import Address, BadUrl, Network
-from actors.outbound.errors import Missing, Refused, Rejected, TooLarge, Unreachable, Unwell
+from actors.outbound.errors import (
+    Missing,
+    Refused,
+    Rejected,
+    ResolverUnavailable,
+    TooLarge,
+    Unreachable,
+    Unwell,
+)
 from actors.outbound.pinning import Clock, ExchangeLimits, Pinned, told
 
 #: Returns the addresses of a name, as text.
@@ -34,8 +43,14 @@ Resolve = Callable[[str, int], Sequence[str]]
 
 #: Redirects to follow. More than this is a loop, or abuse.
 MOST_REDIRECTS = 5
+#: A name that always resolves: the first root server, which is asked for when a name does not.
+EVERLASTING_NAME = "a.root-servers.net"
+#: After the resolver failed, names count as unresolvable for this long. A resolver that does not
+#: answer takes a worker's time for each name.
+RESOLVER_PAUSE_S = 30.0
 _REDIRECTS = (301, 302, 303, 307, 308)
 #: Statuses below 500 after which a retry may succeed.
+_NO_NAME = "no name can be resolved at the moment"
 _MAY_PASS = (408, 425, 429)
 
 
@@ -103,6 +118,8 @@ class Outbound:
     ) -> None:
         self._networks = tuple(private_networks)
         self._resolve = resolve
+        #: Until when the resolver is not asked, by the monotonic clock.
+        self._resolver_rests_until = 0.0
 
     def check(self, url: str) -> httpx.URL:
         """Reject a URL that can never be requested, without resolving its name.
@@ -214,16 +231,38 @@ class Outbound:
         ------
         Refused, Unreachable
         """
-        try:
-            found = self._resolve(host, port)
-        except OSError:
-            raise Unreachable("its name cannot be resolved") from None
+        found = self._resolved(host, port)
         looked_at = list(dict.fromkeys(ip_address(each) for each in found))
         for address in looked_at:
             self._check_address(address)
         if not looked_at:
             raise Unreachable("its name has no address")
         return looked_at
+
+    def _resolved(self, host: str, port: int) -> Sequence[str]:
+        """Return the addresses of a name.
+
+        Raises
+        ------
+        Unreachable
+            If it has none. It is :class:`ResolverUnavailable` if no other name has one, either.
+        """
+        if time.monotonic() < self._resolver_rests_until:
+            raise ResolverUnavailable(_NO_NAME)
+        try:
+            return self._resolve(host, port)
+        except OSError as error:
+            if getattr(error, "errno", None) == socket.EAI_AGAIN and not self._resolver_works():
+                self._resolver_rests_until = time.monotonic() + RESOLVER_PAUSE_S
+                raise ResolverUnavailable(_NO_NAME) from None
+            raise Unreachable("its name cannot be resolved") from None
+
+    def _resolver_works(self) -> bool:
+        # A name may fail alone, since its own servers do not answer.
+        try:
+            return bool(self._resolve(EVERLASTING_NAME, addresses.PORTS["https"]))
+        except OSError:
+            return False
 
     def _check_address(self, address: Address) -> None:
         if not addresses.is_allowed(address, self._networks):

@@ -17,6 +17,7 @@ class OutboundError(Exception):
         |   `-- TooLarge          the response exceeds the size limit
         `-- Passing               a retry may succeed
             |-- Unreachable       the name does not resolve, no connection, no valid certificate
+            |   `-- ResolverUnavailable   no name resolves
             |-- BrokenOff         the connection broke off, or the response is not valid HTTP
             |-- TookTooLong       a silence, or the whole exchange, was too long
             `-- Unwell            the server is temporarily unable (5xx, 408, 425, 429)
@@ -49,6 +50,10 @@ class Passing(OutboundError):
 
 class Unreachable(Passing):
     """The server cannot be reached at the moment."""
+
+
+class ResolverUnavailable(Unreachable):
+    """The resolver of this installation finds no name at all."""
 
 
 class BrokenOff(Passing):

@@ -1,10 +1,13 @@
-"""Retry sessions that were given up."""
+"""Retry sessions that were given up, or that failed for another reason."""
 
 from __future__ import annotations
 
 import uuid
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
 
-from sqlalchemy import delete, func, null, select, update
+from sqlalchemy import ColumnElement, delete, func, null, select, true, update
 from sqlalchemy.orm import Session
 
 from db.queries import session_queries
@@ -22,16 +25,76 @@ RETRIABLE = ("given-up", "nothing-heard")
 CLAIM_NUMBERS = 16_000
 
 
-def retry_session(tx: Session, session_id: uuid.UUID, *, owner: uuid.UUID | None = None) -> bool:
-    """Restart a session that was given up; False if it cannot be retried.
+@dataclass(frozen=True, kw_only=True)
+class FailedSessions:
+    """Which failed sessions to retry. Their audio must still be there."""
 
-    Its claims continue from a number that no earlier claim has had, as far as there are metrics of
-    these. So a worker that was considered dead can neither write results for it nor remove new
+    owner: uuid.UUID | None = None
+    #: Also those that failed for good, such as an undecodable recording.
+    all_codes: bool = False
+    #: Only those with this code.
+    code: str | None = None
+    batch_id: uuid.UUID | None = None
+    finished_from: datetime | None = None
+    finished_to: datetime | None = None
+
+    def conditions(self) -> Sequence[ColumnElement[bool]]:
+        """Return the conditions of their rows."""
+        of_code = AudioSession.problem["code"].astext
+        ended = AudioSession.finished_at
+        return (
+            session_queries.is_of(AudioSession, self.owner),
+            # The audio of other sessions has been removed.
+            AudioSession.privacy == KEEP,
+            AudioSession.outcome == "failed",
+            true() if self.all_codes else of_code.in_(RETRIABLE),
+            true() if self.code is None else of_code == self.code,
+            true() if self.batch_id is None else AudioSession.batch_id == self.batch_id,
+            true() if self.finished_from is None else ended >= self.finished_from,
+            true() if self.finished_to is None else ended < self.finished_to,
+        )
+
+
+def count(tx: Session, which: FailedSessions) -> int:
+    """Count the sessions that :func:`retry_sessions` would restart."""
+    rows = select(func.count()).select_from(AudioSession).where(*which.conditions())
+    return tx.execute(rows).scalar_one()
+
+
+def retry_sessions(tx: Session, which: FailedSessions, *, limit: int) -> Sequence[uuid.UUID]:
+    """Restart failed sessions, those that ended first first; return the IDs of at most ``limit``.
+
+    Sessions that another call restarts at the same time are left to it.
+    """
+    chosen = (
+        select(AudioSession.id)
+        .where(*which.conditions())
+        .order_by(AudioSession.finished_at)
+        .limit(limit)
+        .with_for_update(skip_locked=True)
+    )
+    return _restart(tx, AudioSession.id.in_(chosen))
+
+
+def retry_session(tx: Session, session_id: uuid.UUID, *, owner: uuid.UUID | None = None) -> bool:
+    """Restart a session that was given up; False if it cannot be retried."""
+    which = FailedSessions(owner=owner).conditions()
+    return bool(_restart(tx, AudioSession.id == session_id, *which))
+
+
+def _restart(tx: Session, *conditions: ColumnElement[bool]) -> Sequence[uuid.UUID]:
+    """Restart sessions, and return their IDs.
+
+    Their claims continue from a number that no earlier claim has had, as far as there are metrics
+    of these. So a worker that was considered dead can neither write results for them nor remove new
     blobs.
     """
     used = (
         select(func.coalesce(func.max(ProcessingMetric.attempt), 0) + 1)
-        .where(ProcessingMetric.session_id == session_id, ProcessingMetric.span_index.is_(None))
+        .where(
+            ProcessingMetric.session_id == AudioSession.id, ProcessingMetric.span_index.is_(None)
+        )
+        .correlate(AudioSession)
         .scalar_subquery()
     )
     claimed = func.mod(used, CLAIM_NUMBERS)
@@ -52,21 +115,14 @@ def retry_session(tx: Session, session_id: uuid.UUID, *, owner: uuid.UUID | None
     }
     restarted = (
         update(AudioSession)
-        .where(
-            AudioSession.id == session_id,
-            session_queries.is_of(AudioSession, owner),
-            # The audio of other sessions has been removed.
-            AudioSession.privacy == KEEP,
-            AudioSession.state == "failed",
-            AudioSession.problem["code"].astext.in_(RETRIABLE),
-        )
+        .where(*conditions)
         .values(**fresh)
         .returning(*session_moves.QUEUED, claimed.label("claimed"))
         .cte()
     )
     first = restarted.c.claimed
-    if not session_moves.queue(tx, restarted, first_claim=first, attempt=first, uncounted=first):
-        return False
-    for table in (SessionSpan, SessionLeftovers):
-        tx.execute(delete(table).where(table.session_id == session_id))
-    return True
+    ids = session_moves.queue(tx, restarted, first_claim=first, attempt=first, uncounted=first)
+    if ids:
+        for table in (SessionSpan, SessionLeftovers):
+            tx.execute(delete(table).where(table.session_id.in_(ids)))
+    return ids

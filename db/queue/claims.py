@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Generic, Protocol, TypeVar
 
-from sqlalchemy import CursorResult, and_, exists, func, select, update
+from sqlalchemy import CursorResult, and_, case, exists, func, select, update
 from sqlalchemy.orm import Session
 from sqlalchemy.sql.elements import ColumnElement
 
@@ -199,6 +199,26 @@ def wait_for_storage(
             execution_options={"synchronize_session": False},
         )
     return held
+
+
+def wait(tx: Session, work: WorkItem, *, attempt: int, delay_s: float, error: str) -> bool:
+    """Give a claim back because the installation failed. It does not count as an attempt."""
+    return _give_back_uncounted(tx, work, attempt=attempt, delay_s=delay_s, error=error, values={})
+
+
+def forgive(tx: Session, work: WorkItem, *, attempt: int) -> None:
+    """Let an earlier claim of unfinished work not count, and give it back if it is still held."""
+    table = work.table
+    is_held = table.attempt == attempt
+    tx.execute(
+        update(table)
+        .where(work.waits(), table.attempt >= attempt)
+        .values(
+            uncounted=table.uncounted + 1,
+            due_at=case((is_held, func.clock_timestamp()), else_=table.due_at),
+        ),
+        execution_options={"synchronize_session": False},
+    )
 
 
 def wait_for_backbone(

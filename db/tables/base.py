@@ -129,8 +129,8 @@ class Claimable:
         server_default=text("0"),
         comment=(
             "Claims that do not count against CLAMOR_MAX_ATTEMPTS: those that ended because "
-            "the blob store was unavailable or full, or because the worker lacked the "
-            "session's backbone, and those before a requested retry."
+            "a store of the installation failed, or because the worker lacked the session's "
+            "backbone, and those before a requested retry."
         ),
     )
     waits_for_storage: Mapped[bool] = mapped_column(

@@ -32,7 +32,7 @@ from services.client.wire.models import (
     ValidationReport,
 )
 from services.client.wire.reports import ListedReport, Report
-from services.client.wire.sessions import Session, SessionPage
+from services.client.wire.sessions import Retries, Session, SessionPage
 
 if TYPE_CHECKING:
     import httpx
@@ -97,6 +97,10 @@ class Client:
     def retry(self, session_id: object) -> Session:
         """Process a given-up session again."""
         return self._connection.post(f"/v1/sessions/{session_id}/retry", Session)
+
+    def retry_failed(self, **which: str | bool) -> Retries:
+        """Process failed sessions again, at most 500; with ``dry_run``, count them."""
+        return self._connection.post("/v1/sessions/retry", Retries, again=False, json=which)
 
     def sessions(self, *, state: str) -> list[Session]:
         """Return all sessions in a state."""

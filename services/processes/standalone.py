@@ -34,7 +34,7 @@ from actors.observability.logs import configure
 from db import migrate
 from db.settings import from_environment
 from db.store import Store
-from services.app import create_app, start_background
+from services.app import create_app, request_store, start_background
 from services.client import ApiError, Client
 from services.http import keys, shutdown
 from services.http.deps import Deps
@@ -247,11 +247,12 @@ def get_app() -> falcon.App[falcon.Request, falcon.Response]:
     memory.emit_after("process_boot")
     working.start()
     atexit.register(working.stop)
-    recorder, limiter = start_background(settings, runtime.store)
+    store = request_store(settings)
+    recorder, limiter = start_background(settings, store)
     return create_app(
         Deps(
             settings=settings,
-            store=runtime.store,
+            store=store,
             blobs=runtime.blobs,
             publisher=runtime.publisher,
             recorder=recorder,

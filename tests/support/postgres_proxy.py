@@ -1,4 +1,4 @@
-"""A proxy to Postgres that can cut connections and drop a response, as a network may."""
+"""A proxy to Postgres that cuts connections, drops a response or all data, as a network may."""
 
 from __future__ import annotations
 
@@ -23,6 +23,8 @@ class PostgresProxy:
         self._connections: list[tuple[socket.socket, socket.socket]] = []
         self._lock = threading.Lock()
         self._is_cut = False
+        self._flows = threading.Event()
+        self._flows.set()
         #: Texts that must still be sent, in order, before a response is dropped.
         self._awaited: list[bytes] = []
         #: Set when that has happened.
@@ -45,10 +47,15 @@ class PostgresProxy:
                 _close(*pair)
             self._connections.clear()
 
+    def fall_silent(self) -> None:
+        """Accept connections, and forward nothing, as if the server had been stopped."""
+        self._flows.clear()
+
     def mend(self) -> None:
-        """Accept connections again."""
+        """Accept connections and forward data again."""
         with self._lock:
             self._is_cut = False
+        self._flows.set()
 
     def lose_commit(self, *, after: str = "") -> None:
         """Drop the response to the next commit after the server has performed it.
@@ -60,6 +67,7 @@ class PostgresProxy:
 
     def close(self) -> None:
         """Shut down."""
+        self._flows.set()
         self.cut()
         self._listener.close()
 
@@ -99,6 +107,7 @@ class PostgresProxy:
         """Forward one direction. ``doomed`` marks a connection whose next response is dropped."""
         with suppress(OSError):
             while data := source.recv(READ_BYTES):
+                self._flows.wait()
                 if not is_client and doomed.is_set():
                     # The commit has been performed: the server responds after that.
                     self.lost.set()

@@ -30,6 +30,7 @@ from urllib.parse import urlsplit
 
 import pika
 import pika.exceptions
+import psutil
 import psycopg
 import pytest
 from psycopg import sql
@@ -191,6 +192,24 @@ class PrivatePostgres:
             raise RuntimeError("this Postgres was never started")
         process.send_signal(signal.SIGQUIT)
         process.wait(STOP_S)
+
+    def freeze(self) -> None:
+        """Stop the execution of all its processes: it accepts connections and does not answer."""
+        self._signal_all(signal.SIGSTOP)
+
+    def thaw(self) -> None:
+        """Continue after :meth:`freeze`."""
+        self._signal_all(signal.SIGCONT)
+
+    def _signal_all(self, what: signal.Signals) -> None:
+        process = self._server.get_postmaster_info().process
+        if process is None:
+            raise RuntimeError("this Postgres was never started")
+        # The main process first, which then starts no others.
+        process.send_signal(what)
+        for child in process.children(recursive=True):
+            with contextlib.suppress(psutil.NoSuchProcess):
+                child.send_signal(what)
 
     def logs(self) -> list[Path]:
         """Return its log files, for diagnosing a failure."""

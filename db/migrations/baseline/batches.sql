@@ -52,9 +52,9 @@ COMMENT ON COLUMN batches.due_at IS
 COMMENT ON COLUMN batches.nudged_at IS 'When a message about the row was last sent.';
 COMMENT ON COLUMN batches.last_error IS 'Why the last try failed; null if none did.';
 COMMENT ON COLUMN batches.uncounted IS
-    'Claims that do not count against CLAMOR_MAX_ATTEMPTS: those that ended because the blob '
-    'store was unavailable or full, or because the worker lacked the session''s backbone, and '
-    'those before a requested retry.';
+    'Claims that do not count against CLAMOR_MAX_ATTEMPTS: those that ended because a store of '
+    'the installation failed, or because the worker lacked the session''s backbone, and those '
+    'before a requested retry.';
 COMMENT ON COLUMN batches.waits_for_storage IS
     'Whether the latest claim ended for want of storage and no other has followed.';
 COMMENT ON COLUMN batches.traceparent IS

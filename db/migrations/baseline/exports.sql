@@ -71,9 +71,9 @@ COMMENT ON COLUMN exports.due_at IS
 COMMENT ON COLUMN exports.nudged_at IS 'When a message about the row was last sent.';
 COMMENT ON COLUMN exports.last_error IS 'Why the last try failed; null if none did.';
 COMMENT ON COLUMN exports.uncounted IS
-    'Claims that do not count against CLAMOR_MAX_ATTEMPTS: those that ended because the blob '
-    'store was unavailable or full, or because the worker lacked the session''s backbone, and '
-    'those before a requested retry.';
+    'Claims that do not count against CLAMOR_MAX_ATTEMPTS: those that ended because a store of '
+    'the installation failed, or because the worker lacked the session''s backbone, and those '
+    'before a requested retry.';
 COMMENT ON COLUMN exports.waits_for_storage IS
     'Whether the latest claim ended for want of storage and no other has followed.';
 COMMENT ON COLUMN exports.traceparent IS
@@ -162,9 +162,9 @@ COMMENT ON COLUMN daily_reports.due_at IS
 COMMENT ON COLUMN daily_reports.nudged_at IS 'When a message about the row was last sent.';
 COMMENT ON COLUMN daily_reports.last_error IS 'Why the last try failed; null if none did.';
 COMMENT ON COLUMN daily_reports.uncounted IS
-    'Claims that do not count against CLAMOR_MAX_ATTEMPTS: those that ended because the blob '
-    'store was unavailable or full, or because the worker lacked the session''s backbone, and '
-    'those before a requested retry.';
+    'Claims that do not count against CLAMOR_MAX_ATTEMPTS: those that ended because a store of '
+    'the installation failed, or because the worker lacked the session''s backbone, and those '
+    'before a requested retry.';
 COMMENT ON COLUMN daily_reports.waits_for_storage IS
     'Whether the latest claim ended for want of storage and no other has followed.';
 COMMENT ON COLUMN daily_reports.traceparent IS

@@ -56,9 +56,9 @@ COMMENT ON COLUMN job_runs.due_at IS
 COMMENT ON COLUMN job_runs.nudged_at IS 'When a message about the row was last sent.';
 COMMENT ON COLUMN job_runs.last_error IS 'Why the last try failed; null if none did.';
 COMMENT ON COLUMN job_runs.uncounted IS
-    'Claims that do not count against CLAMOR_MAX_ATTEMPTS: those that ended because the blob '
-    'store was unavailable or full, or because the worker lacked the session''s backbone, and '
-    'those before a requested retry.';
+    'Claims that do not count against CLAMOR_MAX_ATTEMPTS: those that ended because a store of '
+    'the installation failed, or because the worker lacked the session''s backbone, and those '
+    'before a requested retry.';
 COMMENT ON COLUMN job_runs.waits_for_storage IS
     'Whether the latest claim ended for want of storage and no other has followed.';
 COMMENT ON COLUMN job_runs.traceparent IS

@@ -130,9 +130,9 @@ COMMENT ON COLUMN training_jobs.due_at IS
 COMMENT ON COLUMN training_jobs.nudged_at IS 'When a message about the row was last sent.';
 COMMENT ON COLUMN training_jobs.last_error IS 'Why the last try failed; null if none did.';
 COMMENT ON COLUMN training_jobs.uncounted IS
-    'Claims that do not count against CLAMOR_MAX_ATTEMPTS: those that ended because the blob '
-    'store was unavailable or full, or because the worker lacked the session''s backbone, and '
-    'those before a requested retry.';
+    'Claims that do not count against CLAMOR_MAX_ATTEMPTS: those that ended because a store of '
+    'the installation failed, or because the worker lacked the session''s backbone, and those '
+    'before a requested retry.';
 COMMENT ON COLUMN training_jobs.waits_for_storage IS
     'Whether the latest claim ended for want of storage and no other has followed.';
 COMMENT ON COLUMN training_jobs.traceparent IS
@@ -254,9 +254,9 @@ COMMENT ON COLUMN validations.due_at IS
 COMMENT ON COLUMN validations.nudged_at IS 'When a message about the row was last sent.';
 COMMENT ON COLUMN validations.last_error IS 'Why the last try failed; null if none did.';
 COMMENT ON COLUMN validations.uncounted IS
-    'Claims that do not count against CLAMOR_MAX_ATTEMPTS: those that ended because the blob '
-    'store was unavailable or full, or because the worker lacked the session''s backbone, and '
-    'those before a requested retry.';
+    'Claims that do not count against CLAMOR_MAX_ATTEMPTS: those that ended because a store of '
+    'the installation failed, or because the worker lacked the session''s backbone, and those '
+    'before a requested retry.';
 COMMENT ON COLUMN validations.waits_for_storage IS
     'Whether the latest claim ended for want of storage and no other has followed.';
 COMMENT ON COLUMN validations.traceparent IS

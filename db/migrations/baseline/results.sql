@@ -42,9 +42,9 @@ COMMENT ON COLUMN session_spans.due_at IS
 COMMENT ON COLUMN session_spans.nudged_at IS 'When a message about the row was last sent.';
 COMMENT ON COLUMN session_spans.last_error IS 'Why the last try failed; null if none did.';
 COMMENT ON COLUMN session_spans.uncounted IS
-    'Claims that do not count against CLAMOR_MAX_ATTEMPTS: those that ended because the blob '
-    'store was unavailable or full, or because the worker lacked the session''s backbone, and '
-    'those before a requested retry.';
+    'Claims that do not count against CLAMOR_MAX_ATTEMPTS: those that ended because a store of '
+    'the installation failed, or because the worker lacked the session''s backbone, and those '
+    'before a requested retry.';
 COMMENT ON COLUMN session_spans.waits_for_storage IS
     'Whether the latest claim ended for want of storage and no other has followed.';
 
@@ -189,9 +189,9 @@ COMMENT ON COLUMN analyses.due_at IS
 COMMENT ON COLUMN analyses.nudged_at IS 'When a message about the row was last sent.';
 COMMENT ON COLUMN analyses.last_error IS 'Why the last try failed; null if none did.';
 COMMENT ON COLUMN analyses.uncounted IS
-    'Claims that do not count against CLAMOR_MAX_ATTEMPTS: those that ended because the blob '
-    'store was unavailable or full, or because the worker lacked the session''s backbone, and '
-    'those before a requested retry.';
+    'Claims that do not count against CLAMOR_MAX_ATTEMPTS: those that ended because a store of '
+    'the installation failed, or because the worker lacked the session''s backbone, and those '
+    'before a requested retry.';
 COMMENT ON COLUMN analyses.waits_for_storage IS
     'Whether the latest claim ended for want of storage and no other has followed.';
 COMMENT ON COLUMN analyses.traceparent IS

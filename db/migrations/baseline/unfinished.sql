@@ -51,9 +51,9 @@ COMMENT ON COLUMN unfinished_sessions.due_at IS
 COMMENT ON COLUMN unfinished_sessions.nudged_at IS 'When a message about the row was last sent.';
 COMMENT ON COLUMN unfinished_sessions.last_error IS 'Why the last try failed; null if none did.';
 COMMENT ON COLUMN unfinished_sessions.uncounted IS
-    'Claims that do not count against CLAMOR_MAX_ATTEMPTS: those that ended because the blob '
-    'store was unavailable or full, or because the worker lacked the session''s backbone, and '
-    'those before a requested retry.';
+    'Claims that do not count against CLAMOR_MAX_ATTEMPTS: those that ended because a store of '
+    'the installation failed, or because the worker lacked the session''s backbone, and those '
+    'before a requested retry.';
 COMMENT ON COLUMN unfinished_sessions.waits_for_storage IS
     'Whether the latest claim ended for want of storage and no other has followed.';
 COMMENT ON COLUMN unfinished_sessions.stage_share IS

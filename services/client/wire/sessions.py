@@ -135,3 +135,10 @@ class SessionPage(msgspec.Struct, kw_only=True):
 
     items: list[Session]
     next_cursor: str | None
+
+
+class Retries(msgspec.Struct, kw_only=True):
+    """How many sessions are processed again, and how many match that are not yet."""
+
+    retried: int
+    left: int

@@ -204,6 +204,10 @@ EXAMPLES: dict[str, Example] = {
     "GET /v1/sessions/{session_id:uuid}/spectrogram.png": Example(),
     "POST /v1/sessions/{session_id:uuid}/cancel": Example(answer=CANCELLED),
     "POST /v1/sessions/{session_id:uuid}/retry": Example(answer=QUEUED),
+    "POST /v1/sessions/retry": Example(
+        request={"which": "given-up", "finished_from": "2026-03-01T00:00:00Z"},
+        answer={"retried": 500, "left": 112},
+    ),
     "GET /v1/sessions/{session_id:uuid}/detections": Example(
         query={"limit": 100, "sort": "-confidence", "include": "third_octaves"},
         answer={

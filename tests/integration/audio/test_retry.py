@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import httpx
@@ -19,7 +20,7 @@ from services.cli import main as cli
 from services.cli.actions import retries
 from services.client import Client
 from tests.support import accounts, recordings
-from tests.support.api import Api
+from tests.support.api import Api, App
 from tests.support.pipeline import (
     add,
     detections_of,
@@ -172,12 +173,13 @@ def test_the_command_retries_all_that_was_given_up(
 
     client = Client("http://nowhere", key=accounts.KEY, transport=httpx.WSGITransport(api.app))
     capsys.readouterr()
-    everything = cli.parser().parse_args(["sessions", "retry", "--all"])
-    assert (everything.all, everything.sessions) == (True, [])
-    assert retries.run(client, everything.sessions) == 0
-    printed = capsys.readouterr()
-    assert printed.out.split()[:2] == [str(given_up), "queued"]
-    assert "1 of 1" in printed.err
+    assert retries.run_all(client, is_confirmed=False, which="given-up") == 0
+    assert "1 sessions match" in capsys.readouterr().err
+    assert session(runtime, given_up).state == "failed"
+    assert retries.run_all(client, is_confirmed=True, which="given-up") == 0
+    assert "1 of 1" in capsys.readouterr().err
+    assert session(runtime, given_up).state == "queued"
+    assert session(runtime, broken).state == "failed"
     named = cli.parser().parse_args(["sessions", "retry", str(broken), str(given_up)])
     assert retries.run(client, named.sessions) == 1
     printed = capsys.readouterr()
@@ -195,4 +197,55 @@ def test_claims_begin_behind_all_of_before_and_stay_small(runtime: Runtime) -> N
 
 def test_the_command_wants_sessions_or_all(capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.main(["sessions", "retry"]) == 2
-    assert "--all" in capsys.readouterr().err
+    assert "--given-up" in capsys.readouterr().err
+
+
+def retry_all(api: Api, **which: object) -> Any:
+    return api.simulate_post("/v1/sessions/retry", json=which)
+
+
+def test_failed_sessions_are_counted_and_retried_by_what_they_have_in_common(
+    runtime: Runtime, api: Api, admin: Api, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("services.api.sessions.retries.MOST_RETRIED", 2)
+    given_up = [given_up_at_once(runtime), given_up_while_decoded(runtime), without_a_span(runtime)]
+    broken = add(runtime, b"this is no audio" * 100)
+    handle(runtime, ProcessAudioFile(session_id=broken))
+    with runtime.store.transaction() as tx:
+        tx.execute(
+            text("UPDATE audio_sessions SET finished_at = now() - interval '1 day' WHERE id = :id"),
+            {"id": given_up[0]},
+        )
+    today = (datetime.now(UTC) - timedelta(hours=12)).isoformat()
+
+    def left(client: Api, **which: object) -> int:
+        answered = retry_all(client, **which, dry_run=True)
+        assert answered.status_code == 200, answered.text
+        assert answered.json["retried"] == 0
+        return int(answered.json["left"])
+
+    assert left(api, which="given-up") == 3
+    assert left(admin, which="failed") == 4
+    assert left(admin, which="failed", code="nothing-heard") == 1
+    assert left(api, which="given-up", finished_from=today) == 2
+    assert left(api, which="given-up", finished_to=today) == 1
+    assert left(api, which="given-up", batch_id=str(uuid.uuid4())) == 0
+    assert retry_all(api, which="failed").status_code == 403
+    assert retry_all(api, which="any").status_code == 400
+    # Those that ended first are first.
+    assert retry_all(api, which="given-up").json == {"retried": 2, "left": 1}
+    assert session(runtime, given_up[0]).state == "queued"
+    assert retry_all(api, which="given-up").json == {"retried": 1, "left": 0}
+    for session_id in given_up:
+        assert run_to_the_end(runtime, session_id).state == "completed"
+    assert session(runtime, broken).state == "failed"
+    assert retry_all(admin, which="failed").json == {"retried": 1, "left": 0}
+    assert session(runtime, broken).state == "queued"
+
+
+def test_nobody_retries_the_sessions_of_others(runtime: Runtime, app: App) -> None:
+    given_up_at_once(runtime)
+    with runtime.store.transaction() as tx:
+        key = accounts.add_key(tx, accounts.add_user(tx, uuid.uuid4(), "other@example.org"))
+    other = accounts.client(app, key)
+    assert retry_all(other, which="given-up").json == {"retried": 0, "left": 0}

@@ -201,7 +201,7 @@ def test_work_of_every_kind_waits_for_a_store_that_is_away(
             assert (now.attempt, now.uncounted) == (times, times)
             assert "blob store" in now.last_error
             wait_s = (now.due_at - now.now).total_seconds()
-            longest_s = min(2.0 * 4.0 ** (times - 1), failures.STORAGE_RETRY_MAX_S)
+            longest_s = min(2.0 * 4.0 ** (times - 1), failures.OUTAGE_RETRY_MAX_S)
             assert 0.75 * longest_s - 2 < wait_s <= 1.25 * longest_s
     with runtime.store.transaction() as tx:
         kept = tx.execute(

@@ -43,7 +43,7 @@ COMMANDS: dict[str, tuple[tuple[str, ...], dict[str, str]]] = {
     "a role without a name": (("migrate", "--grant", "--app-role", ""), {}),
     "one role for two": (("migrate", "--grant", "--app-role", "clamor_owner"), {}),
     "no model": (("validate", "/nowhere.model", *SERVER), {}),
-    "an API that does not answer": (("sessions", "retry", "--all", *SERVER), {}),
+    "an API that does not answer": (("sessions", "retry", "--given-up", *SERVER), {}),
     "half a calibration": (("process", "a.wav", "--tone-db", "94", *SERVER), {}),
 }
 
