@@ -190,7 +190,7 @@ def get_app() -> falcon.App[falcon.Request, falcon.Response]:
         Deps(
             settings=settings,
             store=store,
-            blobs=Blobs(settings.blob_url),
+            blobs=Blobs.of(settings),
             publisher=publisher,
             recorder=recorder,
             limiter=limiter,
