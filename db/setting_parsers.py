@@ -108,6 +108,18 @@ def not_negative(text: str) -> float:
     return value
 
 
+def listening_address(text: str) -> tuple[str, int]:
+    """Address and port: `address:port`, an IPv6 address in brackets."""
+    try:
+        parts = urlsplit(f"//{text}")
+        host, port = parts.hostname, parts.port
+    except ValueError:
+        host = port = None
+    if host is None or port is None or parts.netloc != text:
+        raise ValueError("must be an address and a port, such as 0.0.0.0:8001")
+    return host, port
+
+
 def switch(text: str) -> bool:
     """`on` or `off`."""
     known = {"on": True, "true": True, "1": True, "off": False, "false": False, "0": False}

@@ -235,6 +235,15 @@ class Settings:
         "CLAMOR_KEEP_VALIDATIONS_DAYS", 0.0, parse=parsers.not_negative
     )
 
+    # -- Probes --
+
+    #: Where a process also answers probes and metrics, such as ``0.0.0.0:8001``
+    #: (docs/operations.md#probes). Without it workers and the scheduler answer none. Processes of
+    #: one command share it; others on the same machine need another port.
+    probe_address: tuple[str, int] | None = _setting(
+        "CLAMOR_PROBE_ADDRESS", None, parse=parsers.listening_address
+    )
+
     # -- Logs --
 
     #: Whether each request is logged as a line (docs/limits.md#access-log).
