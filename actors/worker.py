@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import atexit
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import dramatiq
 import structlog
 from dramatiq.middleware import Middleware
+from prometheus_client import CollectorRegistry
 
 from actors.analytics import analyze
 from actors.analytics.export import export_session_data
@@ -25,15 +27,19 @@ from actors.maintenance.cleanup import clean_up
 from actors.maintenance.health import health_check
 from actors.maintenance.retention import cleanup_failed_sessions, cleanup_old_sessions
 from actors.maintenance.vacuum import vacuum_database
-from actors.messaging import broker, kinds, messages
+from actors.messaging import broker, kinds, messages, queues
 from actors.messaging.messages import Nudge
-from actors.observability import tracing
+from actors.observability import probe_listener, tracing
 from actors.observability.logs import configure
+from actors.observability.metrics import ProcessMetrics, expect_runs
+from actors.observability.readiness import Readiness
 from actors.recovery import Recovery
 from actors.scheduling import jobs
+from actors.science.detection import classifier
 from actors.training.train import train_noise_classifier
 from actors.training.validate import validate_model
 from actors.webhooks.deliver import deliver_webhook
+from db import migrate
 from db.settings import from_environment
 
 log = structlog.get_logger(__name__)
@@ -74,10 +80,34 @@ def boot() -> None:
     provider = tracing.setup(settings, service="clamor-worker")
     consuming = broker.setup(settings)
     dramatiq.set_broker(consuming)
-    declare(consuming, Runtime(settings, consuming, owns_process=True))
+    runtime = Runtime(settings, consuming, owns_process=True)
+    declare(consuming, runtime)
+    _serve_probes(runtime)
     if provider is not None:
         # Runs after the runtime has closed, so that the spans of its last runs are exported too.
         atexit.register(provider.shutdown)
+
+
+def _serve_probes(runtime: Runtime) -> None:
+    """Answer probes and metrics, if the settings have an address for them."""
+    if runtime.settings.probe_address is None:
+        return
+    registry, metrics = CollectorRegistry(), ProcessMetrics("worker", runtime.store)
+    for kind in kinds.KINDS:
+        expect_runs(kind.message.actor)
+    header = classifier.shipped().header
+    metrics.facts["model"] = {
+        "name": str(header["name"]),
+        "version": str(header["version"]),
+        "backbone": runtime.backbone_state,
+    }
+    registry.register(metrics)
+    readiness = Readiness(
+        needed={"database": partial(migrate.check, runtime.store), "blobs": runtime.blobs.check},
+        shown={"broker": partial(queues.check, runtime.publisher.broker)},
+    )
+    app = probe_listener.application(readiness, registry)
+    probe_listener.start(app, runtime.settings.probe_address)
 
 
 def declare(consuming: dramatiq.Broker, runtime: Runtime) -> None:

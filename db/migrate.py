@@ -35,6 +35,7 @@ from db.migration.execution import (
 from db.migration.status import Status, invalid_indexes, remedy
 from db.migration.status import of as read_status
 from db.settings import DATABASE_VARIABLE, MIGRATION_VARIABLE
+from db.store import Store
 from db.unreachable import first_line, reached
 
 log = structlog.get_logger(__name__)
@@ -184,6 +185,12 @@ def require(connection: Connection) -> None:
             f"the schema is at {current(connection) or 'no revision'} and this release needs"
             f" {head()}: run clamor migrate"
         )
+
+
+def check(store: Store) -> None:
+    """Raise :class:`MigrationError` if a store's schema is older than this code needs."""
+    with store.engine.connect() as connection:
+        require(connection)
 
 
 def wait_until_migrated(url: str, options: ConnectionOptions | None = None) -> None:

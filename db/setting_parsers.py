@@ -15,6 +15,9 @@ from db.connection_options import NO_POOLER, TRANSACTION_POOLER
 MOST_DAYS = 36_500
 #: The upper bound of the setting `max_batch_items`.
 MOST_BATCH_ITEMS = 100_000
+#: A shorter pepper can be guessed by an attacker who has the database.
+SHORTEST_PEPPER = 32
+LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR")
 #: Precedes the hash of a file of weights.
 BACKBONE_MARK = "#sha256="
 
@@ -39,12 +42,55 @@ def database_url(text: str) -> str:
     return text
 
 
+def amqp_url(text: str) -> str:
+    """Address of RabbitMQ."""
+    # Imported only here, because most commands do without it.
+    import pika
+
+    if text == "memory://":
+        return text
+    try:
+        parts = urlsplit(text)
+        # A host with an @ is the end of a password, and would be printed in errors.
+        is_right = parts.scheme in ("amqp", "amqps") and "@" not in (parts.hostname or "@")
+        pika.URLParameters(text)
+    except (ValueError, LookupError, TypeError):
+        # The reason would repeat a part of the URL, possibly of its password.
+        is_right = False
+    if not is_right:
+        raise ValueError(
+            "it must be amqp://user:password@host/vhost or amqps://..., with %2F for a / in a name"
+        )
+    return text
+
+
 def blob_url(text: str) -> str:
-    """Address of a blob store."""
-    parts = urlsplit(text)
-    # The path of file://folder would be empty.
-    if not parts.scheme or (parts.scheme == "file" and (parts.netloc or len(parts.path) < 2)):
+    """Address of a folder or of a bucket."""
+    try:
+        parts = urlsplit(text)
+        is_folder = parts.scheme == "file" and not parts.netloc and len(parts.path) > 1
+        is_bucket = parts.scheme == "s3" and bool(parts.hostname) and parts.hostname == parts.netloc
+    except ValueError:
+        is_folder = is_bucket = False
+    if not (is_folder or is_bucket):
         raise ValueError("it must be file:///folder or s3://bucket/prefix")
+    return text
+
+
+def web_address(text: str) -> str:
+    """Address of a web server."""
+    if not _is_web_address(text):
+        raise ValueError("it must be http://host:port or https://host:port")
+    return text
+
+
+def pepper(text: str) -> str:
+    """Text of at least 32 characters."""
+    if len(text) < SHORTEST_PEPPER:
+        raise ValueError(
+            f"it must have at least {SHORTEST_PEPPER} characters, such as from"
+            " `openssl rand -base64 32`; see docs/accounts.md"
+        )
     return text
 
 
@@ -75,6 +121,18 @@ def days(text: str) -> float:
 def days_or_zero(text: str) -> float:
     """Number from 0 to 36,500."""
     return 0.0 if float(text) == 0 else days(text)
+
+
+def listening_address(text: str) -> tuple[str, int]:
+    """Address and port: `address:port`, an IPv6 address in brackets."""
+    try:
+        parts = urlsplit(f"//{text}")
+        host, port = parts.hostname, parts.port
+    except ValueError:
+        host = port = None
+    if host is None or port is None or parts.netloc != text:
+        raise ValueError("must be an address and a port, such as 0.0.0.0:8001")
+    return host, port
 
 
 def switch(text: str) -> bool:
@@ -144,7 +202,9 @@ def backbone_url(text: str) -> str:
 
 def level(text: str) -> str:
     """Name of a level."""
-    return text.strip().upper()
+    if text.upper() not in LEVELS:
+        raise ValueError(f"it must be one of {', '.join(LEVELS)}")
+    return text.upper()
 
 
 def _is_web_address(text: str) -> bool:

@@ -1,25 +1,24 @@
 """Settings: the only reader of the environment.
 
 Everything that an operator may set is a field of :class:`Settings`, one per variable, with its
-default. The variables of the S3 client (``AWS_ACCESS_KEY_ID``, ``AWS_ENDPOINT_URL`` and so on)
-are read by the object store's library and are not repeated here.
+default. The other variables of the S3 client (``AWS_ENDPOINT_URL``, ``AWS_REGION`` and so on) are
+read by the object store's library and are not repeated here.
 """
 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping
-from dataclasses import MISSING, dataclass, field, fields
+from collections.abc import Callable, Collection, Iterable, Mapping
+from dataclasses import MISSING, Field, dataclass, field, fields
 from ipaddress import IPv4Network, IPv6Network
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import platformdirs
 
+from db import environment as variables
 from db import setting_parsers as parsers
-from db.connection_options import ConnectionOptions
-
-Value = TypeVar("Value")
+from db.connection_options import TRANSACTION_POOLER, ConnectionOptions
 
 #: Names the folder of the standalone service.
 HOME_VARIABLE = "CLAMOR_HOME"
@@ -30,10 +29,14 @@ ROOT_HOME = Path("/var/lib/clamor")
 BACKBONE_VARIABLE, BACKBONE_OFF = "CLAMOR_BACKBONE_URL", "off"
 #: Name the database, and the same database for migrations.
 DATABASE_VARIABLE, MIGRATION_VARIABLE = "DATABASE_URL", "CLAMOR_MIGRATION_URL"
+#: The pepper, which only processes with an API require.
+PEPPER_VARIABLE = "CLAMOR_KEY_PEPPER"
+#: Variables of the commands that are not settings of an installation.
+COMMAND_VARIABLES = (HOME_VARIABLE, "CLAMOR_API_KEY")
 
 
 class SettingsError(Exception):
-    """A setting is missing or cannot be read."""
+    """Settings are missing, unknown or cannot be read; the message has a line for each fault."""
 
 
 def _setting(
@@ -43,9 +46,9 @@ def _setting(
     parse: Callable[[str], Any] = str,
     secret: bool = False,
 ) -> Any:
-    metadata = {"variable": variable, "parse": parse}
+    metadata = {"variable": variable, "parse": parse, "secret": secret}
     if default is MISSING:
-        return field(metadata=metadata, repr=False)
+        return field(metadata=metadata, repr=not secret)
     return field(default=default, metadata=metadata, repr=not secret)
 
 
@@ -56,20 +59,27 @@ class Settings:
     # -- Services --
 
     #: Postgres 15 or newer, as a libpq URL: ``postgresql://user:password@host/name``.
-    database_url: str = _setting(DATABASE_VARIABLE, parse=parsers.database_url)
+    database_url: str = _setting(DATABASE_VARIABLE, parse=parsers.database_url, secret=True)
     #: The database as the role that owns the tables, for ``clamor migrate`` alone: a direct
     #: connection, not through PgBouncer. Without it ``DATABASE_URL`` is used.
     migration_url: str = _setting(MIGRATION_VARIABLE, "", parse=parsers.database_url, secret=True)
     #: RabbitMQ 3.10 or newer: ``amqp://user:password@host/vhost``.
-    amqp_url: str = _setting("AMQP_URL")
+    amqp_url: str = _setting("AMQP_URL", parse=parsers.amqp_url, secret=True)
     #: The store of recordings and their products: ``file:///folder``, or ``s3://bucket/prefix``
     #: with the usual ``AWS_*`` variables.
     blob_url: str = _setting("BLOB_URL", parse=parsers.blob_url)
+    #: The access key of the S3 store. Without it and its secret the library looks for credentials
+    #: as Amazon's own tools do, such as those of a pod's role.
+    s3_key_id: str = _setting("AWS_ACCESS_KEY_ID", "", secret=True)
+    #: The secret of that key.
+    s3_secret: str = _setting("AWS_SECRET_ACCESS_KEY", "", secret=True)
     #: Prefix of every queue's name, so that several installations can share a broker.
     queue_prefix: str = _setting("CLAMOR_QUEUE_PREFIX", "clamor")
     #: RabbitMQ's management API, ``http://user:password@host:15672``, if there is one. It is the
     #: only source for the number of unacknowledged messages.
-    rabbitmq_api_url: str = _setting("CLAMOR_RABBITMQ_API_URL", "", secret=True)
+    rabbitmq_api_url: str = _setting(
+        "CLAMOR_RABBITMQ_API_URL", "", parse=parsers.web_address, secret=True
+    )
     #: The source of the backbone's weights for ``clamor model fetch``, instead of their official
     #: address: an http(s) address, a file or a folder with the same bytes; with ``#sha256=HEX``
     #: appended, another file of the family; ``off`` for no backbone. Workers and API need the value
@@ -77,7 +87,7 @@ class Settings:
     backbone_url: str = _setting(BACKBONE_VARIABLE, "", parse=parsers.backbone_url, secret=True)
     #: The base URL of the collector that traces are sent to by OTLP over HTTP, such as
     #: ``http://collector:4318``. Without it nothing is traced (docs/operations.md#traces).
-    otlp_endpoint: str = _setting("OTEL_EXPORTER_OTLP_ENDPOINT", "")
+    otlp_endpoint: str = _setting("OTEL_EXPORTER_OTLP_ENDPOINT", "", parse=parsers.web_address)
 
     # -- Database connections --
 
@@ -125,7 +135,7 @@ class Settings:
     #: Mixed into the hash of every API key, so that the database alone is not enough to forge one:
     #: at least 32 random characters, the same for all API processes, which require it. Changing it
     #: invalidates all keys (docs/accounts.md).
-    key_pepper: str = _setting("CLAMOR_KEY_PEPPER", "", secret=True)
+    key_pepper: str = _setting(PEPPER_VARIABLE, "", parse=parsers.pepper, secret=True)
     #: Requests per second and key, unless the key has its own rate; 0 for no limit
     #: (docs/limits.md#rate).
     rate_limit_per_s: float = _setting("CLAMOR_RATE_LIMIT", 50.0, parse=parsers.not_negative)
@@ -226,6 +236,15 @@ class Settings:
         "CLAMOR_KEEP_VALIDATIONS_DAYS", 0.0, parse=parsers.days_or_zero
     )
 
+    # -- Probes --
+
+    #: Where a process also answers probes and metrics, such as ``0.0.0.0:8001``
+    #: (docs/operations.md#probes). Without it workers and the scheduler answer none. Processes of
+    #: one command share it; others on the same machine need another port.
+    probe_address: tuple[str, int] | None = _setting(
+        "CLAMOR_PROBE_ADDRESS", None, parse=parsers.listening_address
+    )
+
     # -- Logs --
 
     #: Whether each request is logged as a line (docs/limits.md#access-log).
@@ -244,6 +263,12 @@ class Settings:
         return ConnectionOptions(application_name=application_name, **given)
 
     @property
+    def s3_credentials(self) -> dict[str, str]:
+        """The credentials for the library of the S3 store that are set here."""
+        given = {"access_key_id": self.s3_key_id, "secret_access_key": self.s3_secret}
+        return {name: value for name, value in given.items() if value}
+
+    @property
     def in_memory_broker(self) -> bool:
         """Whether messages stay inside this process."""
         return self.amqp_url.startswith("memory:")
@@ -252,26 +277,21 @@ class Settings:
 _CONNECTION_SETTINGS = {each.name for each in fields(ConnectionOptions)} - {"application_name"}
 
 
-def from_environment(environment: Mapping[str, str] = os.environ) -> Settings:
-    """Read the settings.
+def from_environment(
+    environment: Mapping[str, str] = os.environ, *, required: Collection[str] = ()
+) -> Settings:
+    """Read the settings. A secret may be in a file that its variable with ``_FILE`` names.
+
+    ``required`` are the variables with a default that this process requires nevertheless.
 
     Raises
     ------
     SettingsError
-        If a variable without a default is missing, or one cannot be parsed. The message names the
-        variable and never repeats its value.
+        If a variable is missing, cannot be parsed, or begins with ``CLAMOR_`` and is not a setting.
+        The message has a line for each fault, with the variable and never its value.
     """
-    values: dict[str, Any] = {}
-    for setting in fields(Settings):
-        variable = setting.metadata["variable"]
-        text = environment.get(variable, "").strip()
-        if not text:
-            if setting.default is MISSING:
-                raise SettingsError(f"{variable} is not set; see docs/settings.md")
-
-            continue
-        values[setting.name] = _parsed(variable, text, setting.metadata["parse"])
-    return Settings(**values)
+    must = {*required, *(_variable(each) for each in fields(Settings) if each.default is MISSING)}
+    return Settings(**_read(environment, fields(Settings), must))
 
 
 def connection_options(environment: Mapping[str, str] = os.environ) -> ConnectionOptions:
@@ -280,15 +300,9 @@ def connection_options(environment: Mapping[str, str] = os.environ) -> Connectio
     Raises
     ------
     SettingsError
-        If one cannot be parsed.
+        As for :func:`from_environment`.
     """
-    values = {}
-    for setting in fields(Settings):
-        text = environment.get(setting.metadata["variable"], "").strip()
-        if text and setting.name in _CONNECTION_SETTINGS:
-            parse = setting.metadata["parse"]
-            values[setting.name] = _parsed(setting.metadata["variable"], text, parse)
-    return ConnectionOptions(**values)
+    return ConnectionOptions(**_read(environment, _named(*_CONNECTION_SETTINGS)))
 
 
 def backbone_url(environment: Mapping[str, str] = os.environ) -> str:
@@ -297,10 +311,9 @@ def backbone_url(environment: Mapping[str, str] = os.environ) -> str:
     Raises
     ------
     SettingsError
-        If it cannot be parsed.
+        As for :func:`from_environment`.
     """
-    text = environment.get(BACKBONE_VARIABLE, "").strip()
-    return _parsed(BACKBONE_VARIABLE, text, parsers.backbone_url) if text else ""
+    return str(_read(environment, _named("backbone_url")).get("backbone_url", ""))
 
 
 def migration_url(environment: Mapping[str, str] = os.environ) -> str:
@@ -310,26 +323,66 @@ def migration_url(environment: Mapping[str, str] = os.environ) -> str:
     ------
     SettingsError
         If there is no database, or only one behind a pooler that cannot hold the lock of
-        migrations; or if the URL cannot be parsed.
+        migrations; or as for :func:`from_environment`.
     """
-    if url := environment.get(MIGRATION_VARIABLE, "").strip():
-        return _parsed(MIGRATION_VARIABLE, url, parsers.database_url)
-    if connection_options(environment).in_transaction_mode:
+    found = _read(environment, _named("migration_url", "database_url", *_CONNECTION_SETTINGS))
+    if "migration_url" in found:
+        return str(found["migration_url"])
+    if found.get("database_pooler") == TRANSACTION_POOLER:
         raise SettingsError(
             f"{MIGRATION_VARIABLE} is not set: migrations need the URL of Postgres itself, not of a"
             " pooler in transaction mode"
         )
-    if url := environment.get(DATABASE_VARIABLE, "").strip():
-        return _parsed(DATABASE_VARIABLE, url, parsers.database_url)
-    raise SettingsError(f"{DATABASE_VARIABLE} is not set; see docs/settings.md")
+    if "database_url" in found:
+        return str(found["database_url"])
+    raise SettingsError(variables.missing(DATABASE_VARIABLE))
 
 
-def _parsed(variable: str, text: str, parse: Callable[[str], Value]) -> Value:
-    try:
-        return parse(text)
-    except ValueError as error:
-        reason = str(error) if "must be" in str(error) else "it must be a number"
-        raise SettingsError(f"{variable} cannot be read: {reason}") from None
+def is_given(*names: str, environment: Mapping[str, str] = os.environ) -> bool:
+    """Whether one of these variables is set, itself or by a file."""
+    both = (name + suffix for name in names for suffix in ("", variables.FILE_SUFFIX))
+    return any(environment.get(name, "").strip() for name in both)
+
+
+def known_variables() -> list[str]:
+    """Return the name of every variable that this release reads."""
+    secrets = [_variable(each) for each in fields(Settings) if each.metadata["secret"]]
+    return [
+        *(_variable(each) for each in fields(Settings)),
+        *(name + variables.FILE_SUFFIX for name in secrets),
+        *COMMAND_VARIABLES,
+    ]
+
+
+def _read(
+    environment: Mapping[str, str],
+    wanted: Iterable[Field[Any]],
+    required: Collection[str] = (),
+) -> dict[str, Any]:
+    """Return the values of the variables that are set, by the names of their settings."""
+    faults = variables.unknown(environment, known_variables())
+    values: dict[str, Any] = {}
+    for setting in wanted:
+        variable = _variable(setting)
+        try:
+            text = variables.text(environment, variable, is_secret=setting.metadata["secret"])
+            if text:
+                values[setting.name] = setting.metadata["parse"](text)
+            elif variable in required:
+                faults.append(variables.missing(variable))
+        except ValueError as error:
+            faults.append(variables.unreadable(variable, error))
+    if faults:
+        raise SettingsError("\n".join(faults))
+    return values
+
+
+def _variable(setting: Field[Any]) -> str:
+    return str(setting.metadata["variable"])
+
+
+def _named(*names: str) -> list[Field[Any]]:
+    return [each for each in fields(Settings) if each.name in names]
 
 
 def home_folder(environment: Mapping[str, str] = os.environ) -> Path:

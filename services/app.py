@@ -14,6 +14,8 @@ from actors.messaging import broker
 from actors.messaging.broker import Publisher
 from actors.observability import tracing
 from actors.observability.logs import configure
+from actors.observability.metrics import ProcessMetrics
+from actors.scheduling.work_due import WorkDue
 from db.blobs.blob_store import Blobs
 from db.settings import Settings, from_environment
 from db.store import Store
@@ -153,6 +155,10 @@ def create_app(deps: Deps) -> falcon.App[falcon.Request, falcon.Response]:
         middleware.insert(0, Traces())
     # A registry per application, not the global one of the library.
     registry = CollectorRegistry()
+    registry.register(ProcessMetrics("api", deps.store))
+    if deps.settings.in_memory_broker:
+        # There is no scheduler, whose metric this is otherwise.
+        registry.register(WorkDue(deps.store))
     app = exchange.App(middleware=middleware, listeners=_listeners(deps, registry))
     problems.install(app)
     table = routes(deps, registry=registry)
@@ -188,7 +194,7 @@ def get_app() -> falcon.App[falcon.Request, falcon.Response]:
         Deps(
             settings=settings,
             store=store,
-            blobs=Blobs(settings.blob_url),
+            blobs=Blobs.of(settings),
             publisher=publisher,
             recorder=recorder,
             limiter=limiter,

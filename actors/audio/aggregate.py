@@ -30,6 +30,7 @@ from actors.execution.lease import Lease
 from actors.execution.runtime import Runtime
 from actors.facts import noise_types, rounding
 from actors.messaging.messages import AggregateSession, AnalyzeSession, Nudge
+from actors.observability import metrics
 from actors.science.detection import inference
 from actors.science.detection.chunks import RATE_HZ, Grid, count_steps
 from actors.science.detection.classifier import Classifier
@@ -88,9 +89,11 @@ def _aggregate(runtime: Runtime, work: SessionWork) -> runner.Task:
             nudges = move_on(tx, attempt)
             if nudges is not None:
                 answer.add_rows(tx, session)
+                # Of the database's clock, as the time of creation is.
+                session.finished_at = session_queries.clock(tx)
             return nudges
 
-        return runner.Result(write)
+        return runner.Result(write, committed=partial(answer.count, session))
 
     return runner.Task(name="aggregate", work=work, perform=perform, give_up=runner.fail(work))
 
@@ -102,6 +105,15 @@ class SessionAnswer:
     state: str
     values: AggregateDone
     detections: Sequence[NewDetectionRow]
+
+    def count(self, session: AudioSession) -> None:
+        """Count the recording in the metrics, after the commit that ends its session."""
+        assert session.finished_at is not None
+        metrics.recording_ended(
+            self.state,
+            audio_s=session.duration_s or 0.0,
+            turnaround_s=(session.finished_at - session.created_at).total_seconds(),
+        )
 
     def add_rows(
         self, tx: Session, session: AudioSession, *, analysis: AnalysisDone | None = None

@@ -8,6 +8,7 @@ goes through the pipeline, in which each step has its own attempts.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import TypeAlias
 
 import structlog
@@ -119,7 +120,7 @@ def result(
             answer.add_rows(tx, session, analysis=analysis)
         return nudges
 
-    return runner.Result(write, steps=steps.done)
+    return runner.Result(write, steps=steps.done, committed=partial(answer.count, session))
 
 
 def _answer(

@@ -1,4 +1,4 @@
-"""Log one line per run of an actor: actor, row, duration and result.
+"""Log one line per run of an actor, with actor, row, duration and result, and count it.
 
 ``result`` is one of:
 
@@ -29,7 +29,7 @@ import structlog
 from opentelemetry.trace import Span, SpanKind
 
 from actors.execution import failures
-from actors.observability import tracing
+from actors.observability import metrics, tracing
 
 log = structlog.get_logger(__name__)
 
@@ -96,6 +96,9 @@ class ActorRun:
         if self._span is not None:
             told = (error or result) if LEVELS[result] > INFO else None
             tracing.end(self._span, result=result, failed=told)
+        metrics.run_ended(
+            self.actor, result, duration_s=self.duration_s, had_work=self.attempt is not None
+        )
         ids = {name: _loggable(value) for name, value in self.ids.items()}
         log.log(
             LEVELS[result],

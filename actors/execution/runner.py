@@ -47,6 +47,8 @@ class Result:
     outcome: str = "done"
     #: The steps that the same claim did after its own.
     steps: Sequence[StepRun] = ()
+    #: Called after the commit, unless the claim was lost: for metrics.
+    committed: Callable[[], None] | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -140,6 +142,8 @@ def _commit(runtime: Runtime, task: Task, run: ActorRun, lease: Lease, result: R
         discard(runtime, lease)
     else:
         runtime.publisher.send(*nudges)
+        if result.committed is not None:
+            result.committed()
     run.end(outcome)
 
 

@@ -53,7 +53,7 @@ class Runtime:
             pool_size=settings.worker_pool_size,
             options=settings.connection_options("clamor-worker"),
         )
-        self.blobs = Blobs(settings.blob_url)
+        self.blobs = Blobs.of(settings)
         self.publisher = Publisher(broker, prefix=settings.queue_prefix)
         self.outbound = Outbound(settings.private_networks)
         self.unreturned = UnreturnedClaims()

@@ -21,7 +21,7 @@ from dramatiq.middleware import Middleware, ShutdownNotifications, TimeLimit
 from periodiq import PeriodiqMiddleware
 
 from actors.messaging import messages
-from db.settings import Settings, SettingsError
+from db.settings import Settings
 
 log = structlog.get_logger(__name__)
 
@@ -152,11 +152,7 @@ def setup(settings: Settings) -> dramatiq.Broker:
         broker = StubBroker(middleware=middleware(), fail_fast_default=False)
     else:
         logging.getLogger("pika").setLevel(logging.CRITICAL)
-        try:
-            parameters = pika.URLParameters(settings.amqp_url)
-        except (ValueError, LookupError):
-            # The reason would repeat a part of the URL, possibly of its password.
-            raise SettingsError("AMQP_URL cannot be read as a URL of RabbitMQ") from None
+        parameters = pika.URLParameters(settings.amqp_url)
         parameters.heartbeat = HEARTBEAT_S
         # Dramatiq tries a publish this often, each time over a new connection that blocks too.
         parameters.blocked_connection_timeout = BLOCKED_TIMEOUT_S / MAX_ENQUEUE_ATTEMPTS

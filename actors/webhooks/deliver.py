@@ -26,6 +26,7 @@ from actors.execution.failures import Permanent
 from actors.execution.lease import Lease
 from actors.execution.runtime import Runtime
 from actors.messaging.messages import DeliverWebhook, Nudge
+from actors.observability import metrics
 from actors.outbound.client import Outbound
 from actors.outbound.errors import OutboundError
 from actors.outbound.pinning import ExchangeLimits
@@ -170,6 +171,7 @@ def post(
             answer.require_success()
     except OutboundError as failure:
         error = str(failure)
+    metrics.webhook_requested(succeeded=error is None)
     return Try(at=at, status=status, duration_s=round(time.monotonic() - began, 3), error=error)
 
 

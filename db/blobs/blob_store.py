@@ -10,21 +10,24 @@ import itertools
 import shutil
 import tempfile
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, suppress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any, NamedTuple, cast
+from typing import IO, TYPE_CHECKING, Any, NamedTuple, Self, cast
 from urllib.parse import unquote, urlsplit
 
 import obstore
+from obstore.exceptions import BaseError
 from obstore.store import LocalStore, MemoryStore, ObjectStore, S3Store, from_url
 
 from db.blobs import durable, errors
 from db.blobs.errors import BlobMissing, StorageFull, StorageUnavailable, reading, writing
+from db.settings import Settings, SettingsError
+from db.unreachable import first_line
 
 if TYPE_CHECKING:
-    from obstore.store import RetryConfig
+    from obstore.store import RetryConfig, S3Config
 
 #: The size of a part of an upload, and of a read. Larger takes more memory and fewer requests.
 PART_BYTES = 5 * 1024 * 1024
@@ -65,7 +68,7 @@ class Blobs:
     failures: :class:`StorageUnavailable` or :class:`StorageFull` if they concern the whole store.
     """
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, credentials: Mapping[str, str] | None = None) -> None:
         parts = urlsplit(url)
         self._store: ObjectStore
         self._folder: Path | None = None
@@ -75,8 +78,24 @@ class Blobs:
             self._store = LocalStore(folder, automatic_cleanup=True)
             self._folder = folder
         else:
-            self._store = from_url(url, retry_config=PATIENCE)
+            config = cast("S3Config", dict(credentials or {}))
+            self._store = from_url(url, config=config, retry_config=PATIENCE)
         self._held: dict[str, MemoryStore] = {}
+
+    @classmethod
+    def of(cls, settings: Settings) -> Self:
+        """Open the store of an installation.
+
+        Raises
+        ------
+        SettingsError
+            If it is a folder that cannot be created, or a bucket that the library refuses.
+        """
+        try:
+            return cls(settings.blob_url, settings.s3_credentials)
+        except (OSError, BaseError) as error:
+            reason = getattr(error, "strerror", None) or first_line(error)
+            raise SettingsError(f"BLOB_URL cannot be used: {reason}") from error
 
     @contextmanager
     def in_memory(self, *keys: str) -> Iterator[None]:

@@ -19,6 +19,9 @@ from types import TracebackType
 from typing import Any, Self
 
 from obstore.exceptions import BaseError
+from prometheus_client import Counter
+
+from db.process_metrics import REGISTRY
 
 #: The code of an operating system error, which the store's library gives only in its message.
 _CODE = re.compile(r"\(os error (\d+)\)")
@@ -33,6 +36,9 @@ _NO_SUCH_KEY = frozenset({"20", "36"})
 _OF_ONE_BLOB = frozenset({"1", "13", "21", "40"})
 #: In the messages of a folder and of a bucket.
 _BEHIND_THE_END = ("range was invalid", "status code: 416")
+
+
+_errors = Counter("clamor_blob_errors", "Failures of the blob store", ["error"], registry=REGISTRY)
 
 
 class BlobMissing(Exception):
@@ -83,6 +89,7 @@ def reading() -> Iterator[None]:
         if code in _NO_SUCH_KEY:
             raise FileNotFoundError from error
         if code in _OF_ONE_BLOB or any(each in str(error) for each in _BEHIND_THE_END):
+            _errors.labels("unreadable").inc()
             raise BlobError(_told(error)) from error
         raise _unavailable(error) from error
 
@@ -132,7 +139,9 @@ class BlobWriter:
 
 def _unavailable(error: BaseException) -> StorageUnavailable:
     if _code(error) in _NO_ROOM or _SERVER_FULL in str(error):
+        _errors.labels("full").inc()
         return StorageFull()
+    _errors.labels("unavailable").inc()
     return StorageUnavailable(_told(error))
 
 

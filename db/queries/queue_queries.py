@@ -54,7 +54,7 @@ class WorkRows:
     is_one_at_a_time: bool = False
     #: Selects the figures of :class:`Backlog`, if ``due_at`` alone does not decide when a row
     #: waits for a worker.
-    backlog: Select[int, float | None] | None = None
+    backlog: Select[int, int, float | None] | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -64,6 +64,8 @@ class Backlog:
     #: Rows that a worker has claimed, or that wait for their next try after a failure. Both have a
     #: ``due_at`` in the future and cannot be distinguished.
     held: int = 0
+    #: Rows that are due and wait for a worker.
+    due: int = 0
     #: How long the oldest row has been due and unclaimed; None if there is no such row.
     oldest_s: float | None = None
 
@@ -91,13 +93,13 @@ def runs_of(job: str) -> WorkRows:
     return WorkRows(table=JobRun, waits=waits, names={}, is_one_at_a_time=True)
 
 
-def _webhook_backlog() -> Select[int, float | None]:
+def _webhook_backlog() -> Select[int, int, float | None]:
     """Return the backlog of webhooks: those that have a due delivery and do not rest."""
     now = func.now()
     held = select(func.count()).where(WebhookEndpoint.attempt > 0, WebhookEndpoint.due_at > now)
     oldest = func.min(func.greatest(WebhookEndpoint.due_at, WebhookDelivery.next_at))
     return (
-        select(held.scalar_subquery(), func.extract("epoch", now - oldest))
+        select(held.scalar_subquery(), func.count(), func.extract("epoch", now - oldest))
         .select_from(WebhookEndpoint)
         .join(WebhookDelivery)
         .where(
@@ -173,8 +175,8 @@ def backlogs(tx: Session, kinds: Mapping[str, WorkRows]) -> dict[str, Backlog]:
         )
     )
     return {
-        kind: Backlog(held=held, oldest_s=None if oldest_s is None else float(oldest_s))
-        for held, oldest_s, kind in rows
+        kind: Backlog(held=held, due=due, oldest_s=None if oldest_s is None else float(oldest_s))
+        for held, due, oldest_s, kind in rows
     }
 
 
@@ -184,9 +186,15 @@ def _backlog(rows: WorkRows) -> Select[*tuple[Any, ...]]:
     table, now = rows.table, func.now()
     held = func.count().filter(table.due_at > now, table.attempt > 0)
     oldest = func.min(table.due_at).filter(table.due_at <= now)
-    oldest_s = func.extract("epoch", now - oldest)
+    figures: list[ColumnElement[Any]] = [
+        func.count().filter(table.due_at <= now),
+        func.extract("epoch", now - oldest),
+    ]
+    if rows.is_one_at_a_time:
+        figures = [case((held == 0, figure)) for figure in figures]
+        figures[0] = func.coalesce(figures[0], 0)
     return (
-        select(held, case((held > 0, None), else_=oldest_s) if rows.is_one_at_a_time else oldest_s)
+        select(held, *figures)
         .select_from(table if rows.source is None else rows.source)
         .where(rows.waits)
     )

@@ -11,6 +11,7 @@ from typing import NoReturn
 from services.cli import (
     analyze,
     batch,
+    config,
     demo,
     export,
     health,
@@ -59,6 +60,7 @@ COMMANDS = (
     openapi,
     user,
     key,
+    config,
     health,
     schedule,
     queues,
@@ -79,9 +81,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         return 130
     except Exception as error:
-        if not _is_for_user(error):
+        messages = _messages(error)
+        if not messages:
             raise
-        print(f"clamor: {error}", file=sys.stderr)
+        for message in messages:
+            print(f"clamor: {message}", file=sys.stderr)
         return USAGE_ERROR
 
 
@@ -101,8 +105,8 @@ def _end(signum: int, _frame: object) -> NoReturn:
     sys.exit(128 + signum)
 
 
-def _is_for_user(error: Exception) -> bool:
-    """Return True if the message of an error names a remedy, so that no traceback is needed."""
+def _messages(error: Exception) -> list[str]:
+    """Return the messages of an error that name a remedy; none for one that needs a traceback."""
     # Imported only now, because they load the database library.
     from db.migration.errors import MigrationError
     from db.settings import SettingsError
@@ -110,5 +114,9 @@ def _is_for_user(error: Exception) -> bool:
     from services.client import ApiError
     from services.http.errors import UserError
 
+    if isinstance(error, SettingsError):
+        # A line for each fault.
+        return str(error).splitlines()
     of_database = DatabaseUnreachable | DatabaseUnusable | MigrationError
-    return isinstance(error, of_database | SettingsError | ApiError | UserError)
+    known = of_database | ApiError | UserError
+    return [str(error)] if isinstance(error, known) else []

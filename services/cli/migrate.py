@@ -87,11 +87,10 @@ def _add_alternatives(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Migrate the database; return 1 if that fails, or if the check finds a difference."""
     from db.migration.errors import MigrationError
-    from db.settings import SettingsError
 
     try:
         return _run(args)
-    except (MigrationError, SettingsError) as error:
+    except MigrationError as error:
         print(f"clamor: {error}", file=sys.stderr)
         return FAILED
 
@@ -173,20 +172,18 @@ def _grant(args: argparse.Namespace) -> None:
 def _check() -> int:
     """Check the database of the environment, or the migrations themselves."""
     from db import migrate
-    from db.settings import SettingsError, migration_url
+    from db.settings import DATABASE_VARIABLE, MIGRATION_VARIABLE, is_given, migration_url
     from services.processes import standalone
 
-    try:
-        url = migration_url()
-    except SettingsError:
+    if is_given(DATABASE_VARIABLE, MIGRATION_VARIABLE):
+        status = migrate.status(migration_url())
+    else:
         with (
             tempfile.TemporaryDirectory(prefix="clamor-check-") as folder,
             standalone.postgres(Path(folder)) as embedded_url,
         ):
             migrate.upgrade(embedded_url)
             status = migrate.status(embedded_url)
-    else:
-        status = migrate.status(url)
     problems = status.problems()
     for problem in problems:
         print(problem, file=sys.stderr)

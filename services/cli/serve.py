@@ -17,11 +17,15 @@ def add_parser(commands: options.Commands) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Serve until a signal arrives."""
-    from db.settings import from_environment
+    from db.settings import PEPPER_VARIABLE, from_environment
+
+    # Report wrong settings here rather than from child processes, which would be started again.
+    settings = from_environment(required=(PEPPER_VARIABLE,))
+
+    from db.blobs.blob_store import Blobs
     from services.processes import server
 
-    # Report missing settings here rather than from a child process that dies.
-    settings = from_environment()
+    Blobs.of(settings)
     server.serve(
         "services.app:get_app",
         host=args.host,

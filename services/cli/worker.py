@@ -17,8 +17,15 @@ def add_parser(commands: options.Commands) -> None:
 
 def run(args: argparse.Namespace) -> NoReturn:
     """Become dramatiq's master process."""
+    from db.settings import from_environment
+
+    # Report wrong settings here rather than from child processes.
+    settings = from_environment()
+
+    from db.blobs.blob_store import Blobs
     from services.cli.actions import replacement
 
+    Blobs.of(settings)
     replacement.wait_for_schema("clamor-worker")
     # One thread per process: parallelism comes from processes. All of dramatiq's defaults (one
     # process per core, eight threads, ten minutes to stop) are overridden here.

@@ -15,11 +15,10 @@ import secrets
 import uuid
 from dataclasses import dataclass
 
+from db.setting_parsers import SHORTEST_PEPPER
 from db.settings import SettingsError
 
 _FORM = re.compile(r"clamor_(?P<id>[0-9a-f]{16})_(?P<secret>[A-Za-z0-9_-]{43})")
-#: A shorter pepper can be guessed by an attacker who has the database.
-SHORTEST_PEPPER = 32
 
 
 @dataclass(frozen=True)

@@ -151,7 +151,7 @@ def installation(home: Path | None) -> tuple[Settings, Service | None]:
     SettingsError
         If a variable is missing or cannot be read.
     """
-    if home is None and os.environ.get("DATABASE_URL", "").strip():
+    if home is None and settings.is_given(settings.DATABASE_VARIABLE):
         return settings.from_environment(), None
     home = home or settings.home_folder()
     service = find(home)

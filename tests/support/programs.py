@@ -69,6 +69,7 @@ PACKAGES: dict[str, Callable[[], object]] = {
     "openssl": partial(shutil.which, "openssl"),
     "pgbouncer": pgbouncer,
     "postgresql-client": partial(postgres_client, "pg_dump"),
+    "prometheus": partial(shutil.which, "promtool"),
     "rabbitmq-server": rabbitmq_server,
 }
 INSTALL = ("apt-get", "install", "--yes", "--no-install-recommends")

@@ -37,8 +37,8 @@ def test_make_test_prints_the_command_for_an_ordinary_user(
     assert programs.main() == 0
     told = capsys.readouterr().out
     command = "sudo apt-get install --yes --no-install-recommends"
-    packages = "chromium curl libatomic1 openssl pgbouncer postgresql-client rabbitmq-server"
-    assert f"{command} {packages}" in told
+    packages = "chromium curl libatomic1 openssl pgbouncer postgresql-client prometheus"
+    assert f"{command} {packages} rabbitmq-server" in told
 
 
 def test_a_program_that_is_there_is_not_asked_for(bare_path: Path) -> None:

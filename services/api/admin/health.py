@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from functools import partial
 
 import falcon
 import msgspec
 
 from actors.messaging import queues
+from actors.observability.readiness import Readiness
 from db import migrate
-from db.blobs.errors import StorageFull
-from db.migration.errors import MigrationError
-from services.http.cached_probe import CachedProbe
 from services.http.deps import Deps
 from services.http.operations import operation
 from services.http.resource import Resource
@@ -44,11 +41,10 @@ class Ready(Resource):
 
     def __init__(self, deps: Deps) -> None:
         super().__init__(deps)
-        self._needed = {
-            "database": _check("database", self._check_database),
-            "blobs": _check("blobs", deps.blobs.check),
-        }
-        self._shown = {"broker": _check("broker", partial(queues.check, deps.publisher.broker))}
+        self._readiness = Readiness(
+            needed={"database": partial(migrate.check, deps.store), "blobs": deps.blobs.check},
+            shown={"broker": partial(queues.check, deps.publisher.broker)},
+        )
 
     @operation(scope=None, answer=Health, also={503: Health})
     def on_get(self, _req: falcon.Request, resp: falcon.Response) -> None:
@@ -58,31 +54,9 @@ class Ready(Resource):
         has free space, otherwise 503. An unavailable broker is reported in ``checks`` and does not
         change the status.
         """
-        asked = self._needed | self._shown
-        for check in asked.values():
-            # In parallel: a probe waits only for the slowest check, up to its timeout.
-            check.ask()
-        checks = {name: check.get() or "away" for name, check in asked.items()}
-        ready = all(checks[name] == "ok" for name in self._needed)
+        ready, checks = self._readiness.look()
         answer(
             resp,
             Health(status="ok" if ready else "unavailable", checks=checks),
             status=200 if ready else 503,
         )
-
-    def _check_database(self) -> None:
-        with self.deps.store.engine.connect() as connection:
-            migrate.require(connection)
-
-
-def _check(name: str, check: Callable[[], None]) -> CachedProbe[str]:
-    """Return a check that runs for every probe; a timeout means that the service is down."""
-
-    def outcome() -> str:
-        try:
-            check()
-        except (MigrationError, StorageFull) as error:
-            return str(error)
-        return "ok"
-
-    return CachedProbe(name, outcome, fresh_s=0.0)

@@ -21,6 +21,7 @@ from prometheus_client.registry import Collector
 
 from actors.messaging import kinds, queues
 from actors.messaging.queues import Depth
+from actors.observability.cached_probe import CachedProbe
 from db import typed
 from db.queries import job_run_queries, queue_queries, server_queries, session_queries
 from db.queries.queue_queries import Backlog
@@ -29,7 +30,6 @@ from db.settings import Settings
 from db.store import Store
 from db.tables.documents.job_results import HealthResult
 from db.tables.job_runs import JobRun
-from services.http.cached_probe import CachedProbe
 from services.http.deps import Deps
 from services.http.operations import operation
 from services.http.resource import Resource
@@ -144,12 +144,6 @@ def _of_rows(rows: Rows, finished: dict[str, int]) -> Iterator[Metric]:
         "Rows that workers have claimed, or that wait for a retry",
         "queue",
         {queue: backlog.held for queue, backlog in rows.backlogs.items()},
-    )
-    yield _each(
-        "queue_oldest_seconds",
-        "How long the oldest row has been waiting for a worker",
-        "queue",
-        {queue: backlog.oldest_s or 0.0 for queue, backlog in rows.backlogs.items()},
     )
     yield _each("sessions", "Sessions by their state", "state", rows.unfinished | finished)
     yield _one(

@@ -92,7 +92,7 @@ def check(
     """
     if adopt and user is None:
         raise UserError("--adopt needs the owner of the new sessions: --user EMAIL|USER_ID")
-    blobs = Blobs(settings.blob_url)
+    blobs = Blobs.of(settings)
     try:
         with targets.store(settings) as store:
             owner = accounts.find_user_id(store, user) if adopt and user else None

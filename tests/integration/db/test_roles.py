@@ -367,5 +367,5 @@ def test_the_command_prints_the_sql_and_runs_it(
     assert privileges(roles.url) == before
     monkeypatch.setenv("CLAMOR_DATABASE_POOLER", "transaction")
     for refused in (["migrate"], [*command, "--apply"]):
-        assert main(refused) == 1
+        assert main(refused) == 2
         assert "migrations need the URL of Postgres itself" in capsys.readouterr().err

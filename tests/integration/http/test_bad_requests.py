@@ -22,8 +22,8 @@ from tests.support.raw_http import Answer, Request, send
 
 pytestmark = pytest.mark.integration
 
-N_REQUESTS = int(os.environ.get("CLAMOR_BAD_REQUESTS", "2000"))
-SEED = int(os.environ.get("CLAMOR_BAD_SEED", "6"))
+N_REQUESTS = int(os.environ.get("CLAMOR_TEST_BAD_REQUESTS", "2000"))
+SEED = int(os.environ.get("CLAMOR_TEST_BAD_SEED", "6"))
 #: Words of stack traces, database errors and server paths.
 INSIDES = re.compile(rb"Traceback|File \"|psycopg|sqlalchemy|site-packages|\.py\b|SELECT |INSERT ")
 

@@ -17,6 +17,7 @@ from db.settings import (
     connection_options,
     from_environment,
     home_folder,
+    known_variables,
     migration_url,
 )
 
@@ -102,6 +103,111 @@ def test_a_url_of_a_database_may_have_any_other_password(password: str) -> None:
     assert from_environment(GIVEN | {"DATABASE_URL": url}).database_url == url
 
 
+@pytest.mark.parametrize(
+    ("variable", "text"),
+    [
+        ("AMQP_URL", "hidden"),
+        ("AMQP_URL", "http://u:hidden@mq/"),
+        ("AMQP_URL", "amqp://u:hidden@mq:port/"),
+        ("AMQP_URL", "amqp://u:hidden@mq/?heartbeat=x"),
+        ("AMQP_URL", "memory"),
+        ("BLOB_URL", "/srv/hidden"),
+        ("BLOB_URL", "file://hidden/srv"),
+        ("BLOB_URL", "s3://"),
+        ("BLOB_URL", "s3://u:hidden@bucket"),
+        ("BLOB_URL", "s4://hidden"),
+        ("CLAMOR_KEY_PEPPER", "hidden"),
+        ("CLAMOR_KEY_PEPPER", "CHANGE_ME"),
+        ("CLAMOR_LOG_LEVEL", "hidden"),
+        ("CLAMOR_RABBITMQ_API_URL", "hidden:15672"),
+        ("OTEL_EXPORTER_OTLP_ENDPOINT", "hidden:4318"),
+    ],
+)
+def test_another_value_is_refused_in_one_line_and_not_repeated(variable: str, text: str) -> None:
+    with pytest.raises(SettingsError, match=rf"^{variable} cannot be read: it must ") as caught:
+        from_environment(GIVEN | {variable: text})
+    assert "hidden" not in str(caught.value)
+    assert len(str(caught.value).splitlines()) == 1
+
+
+@pytest.mark.parametrize("url", ["amqps://u:a%40b@mq:5671/%2Fvhost?heartbeat=30", "amqp://mq"])
+def test_any_url_of_a_broker_may_be_given(url: str) -> None:
+    assert from_environment(GIVEN | {"AMQP_URL": url}).amqp_url == url
+
+
+def test_every_fault_has_a_line() -> None:
+    given = {
+        "BLOB_URL": "file:///srv/blobs",
+        "CLAMOR_LEASES": "3",
+        "CLAMOR_XYZ": "",
+        "CLAMOR_LEASE_S": "soon",
+    }
+    with pytest.raises(SettingsError) as caught:
+        from_environment(given, required=["CLAMOR_KEY_PEPPER"])
+    assert str(caught.value).splitlines() == [
+        "CLAMOR_LEASES is not a setting (did you mean CLAMOR_LEASE_S?); see docs/settings.md",
+        "CLAMOR_XYZ is not a setting; see docs/settings.md",
+        "DATABASE_URL is not set; see docs/settings.md",
+        "AMQP_URL is not set; see docs/settings.md",
+        "CLAMOR_KEY_PEPPER is not set; see docs/settings.md",
+        "CLAMOR_LEASE_S cannot be read: it must be a number",
+    ]
+
+
+@pytest.mark.parametrize(
+    "variable", [name for name in known_variables() if name.startswith("CLAMOR_")]
+)
+def test_a_variable_with_a_letter_missing_is_refused_with_its_right_name(variable: str) -> None:
+    near = f"{variable[:-2]}{variable[-1]}"
+    with pytest.raises(SettingsError, match=rf"^{near} is not a setting \(did you mean CLAMOR_"):
+        from_environment(GIVEN | {near: "1"})
+
+
+def test_variables_that_kubernetes_adds_for_a_service_are_no_faults() -> None:
+    added = {
+        "CLAMOR_SERVICE_HOST": "10.0.0.1",
+        "CLAMOR_SERVICE_PORT": "80",
+        "CLAMOR_SERVICE_PORT_HTTP": "80",
+        "CLAMOR_PORT": "tcp://10.0.0.1:80",
+        "CLAMOR_PORT_80_TCP": "tcp://10.0.0.1:80",
+        "CLAMOR_PORT_80_TCP_ADDR": "10.0.0.1",
+        "CLAMOR_API_PORT": "tcp://10.0.0.2:80",
+    }
+    assert from_environment(GIVEN | added) == from_environment(GIVEN)
+
+
+def test_a_secret_may_be_in_a_file(tmp_path: Path) -> None:
+    file = tmp_path / "secret"
+    file.write_text("postgresql://db/clamor\n")
+    others = {name: text for name, text in GIVEN.items() if name != "DATABASE_URL"}
+    by_file = {"DATABASE_URL_FILE": str(file)}
+    assert from_environment(others | by_file).database_url == "postgresql://db/clamor"
+    assert migration_url(by_file) == "postgresql://db/clamor"
+    with pytest.raises(SettingsError, match=r"^DATABASE_URL cannot be read: it must be set alone"):
+        from_environment(GIVEN | by_file)
+    file.write_text("mysql://u:hidden@db/x")
+    with pytest.raises(SettingsError, match=r"^DATABASE_URL cannot be read: ") as caught:
+        from_environment(others | by_file)
+    assert "hidden" not in str(caught.value)
+
+
+@pytest.mark.parametrize("content", [None, b"", b" \n", b"\xff", b"x" * 100_000])
+def test_a_file_without_a_secret_is_refused(content: bytes | None, tmp_path: Path) -> None:
+    file = tmp_path / "pepper"
+    if content is not None:
+        file.write_bytes(content)
+    with pytest.raises(
+        SettingsError, match=rf"^CLAMOR_KEY_PEPPER .* its file {file} must "
+    ) as told:
+        from_environment(GIVEN | {"CLAMOR_KEY_PEPPER_FILE": str(file)})
+    assert len(str(told.value).splitlines()) == 1
+
+
+def test_only_a_secret_may_be_in_a_file() -> None:
+    with pytest.raises(SettingsError, match=r"^CLAMOR_LEASE_S_FILE is not a setting"):
+        from_environment(GIVEN | {"CLAMOR_LEASE_S_FILE": "/lease"})
+
+
 @pytest.mark.parametrize("text", ["session", "Transaction", "secret", "on"])
 def test_another_pooler_is_refused(text: str) -> None:
     with pytest.raises(SettingsError, match=r"must be none or transaction$") as caught:
@@ -131,7 +237,7 @@ def test_the_options_of_connections() -> None:
 
 
 def test_secrets_are_not_shown() -> None:
-    assert "secret" not in repr(from_environment(GIVEN))
+    assert "secret" not in repr(from_environment(GIVEN | {"AWS_SECRET_ACCESS_KEY": "secret"}))
     assert isinstance(from_environment(GIVEN), Settings)
 
 
