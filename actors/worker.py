@@ -1,4 +1,4 @@
-"""The handlers of all kinds of work, and the entry point of a worker."""
+"""The handlers of all kinds of work, and the setup of a worker process."""
 
 from __future__ import annotations
 
@@ -13,8 +13,6 @@ from dramatiq.middleware import Middleware
 from prometheus_client import CollectorRegistry
 
 from actors.analytics import analyze
-from actors.analytics.export import export_session_data
-from actors.analytics.report import generate_daily_report, start_daily_reports
 from actors.audio.aggregate import aggregate_session
 from actors.audio.detect import detect_span
 from actors.audio.process import process_audio_file
@@ -36,8 +34,6 @@ from actors.observability.readiness import Readiness
 from actors.recovery import Recovery
 from actors.scheduling import jobs
 from actors.science.detection import classifier
-from actors.training.train import train_noise_classifier
-from actors.training.validate import validate_model
 from actors.webhooks.deliver import deliver_webhook
 from db import migrate
 from db.settings import from_environment
@@ -50,6 +46,40 @@ def _process_audio_file(runtime: Runtime, nudge: messages.ProcessAudioFile) -> N
     process_audio_file(runtime, nudge, analyze=analyze.at_the_end)
 
 
+# Most workers do none of the following for days. Its libraries are a quarter of a worker's memory
+# and of its start, so they are imported with the first message.
+
+
+def _export_session_data(runtime: Runtime, nudge: messages.ExportSessionData) -> None:
+    from actors.analytics.export import export_session_data
+
+    export_session_data(runtime, nudge)
+
+
+def _generate_daily_report(runtime: Runtime, nudge: messages.GenerateDailyReport) -> None:
+    from actors.analytics.report import generate_daily_report
+
+    generate_daily_report(runtime, nudge)
+
+
+def _start_daily_reports(runtime: Runtime, nudge: messages.StartDailyReports) -> None:
+    from actors.analytics.report import start_daily_reports
+
+    start_daily_reports(runtime, nudge)
+
+
+def _train_noise_classifier(runtime: Runtime, nudge: messages.TrainNoiseClassifier) -> None:
+    from actors.training.train import train_noise_classifier
+
+    train_noise_classifier(runtime, nudge)
+
+
+def _validate_model(runtime: Runtime, nudge: messages.ValidateModel) -> None:
+    from actors.training.validate import validate_model
+
+    validate_model(runtime, nudge)
+
+
 #: Handles each kind of work of `actors.messaging.kinds`, by its message.
 HANDLERS: dict[type[Nudge], Callable[[Runtime, Any], None]] = {
     messages.ProcessAudioFile: _process_audio_file,
@@ -59,11 +89,11 @@ HANDLERS: dict[type[Nudge], Callable[[Runtime, Any], None]] = {
     messages.AnalyzeSession: analyze.analyze_session_data,
     messages.BatchProcessFiles: batch_process_files,
     messages.DeliverWebhook: deliver_webhook,
-    messages.TrainNoiseClassifier: train_noise_classifier,
-    messages.ValidateModel: validate_model,
-    messages.ExportSessionData: export_session_data,
-    messages.GenerateDailyReport: generate_daily_report,
-    messages.StartDailyReports: start_daily_reports,
+    messages.TrainNoiseClassifier: _train_noise_classifier,
+    messages.ValidateModel: _validate_model,
+    messages.ExportSessionData: _export_session_data,
+    messages.GenerateDailyReport: _generate_daily_report,
+    messages.StartDailyReports: _start_daily_reports,
     messages.CheckHealth: health_check,
     messages.CleanUp: clean_up,
     messages.CleanUpOldSessions: cleanup_old_sessions,
@@ -73,7 +103,7 @@ HANDLERS: dict[type[Nudge], Callable[[Runtime, Any], None]] = {
 
 
 def boot() -> None:
-    """Set up a worker process. Called after the fork."""
+    """Set up a worker process, after the fork."""
     end_with_parent()
     settings = from_environment()
     configure(settings.log_level)

@@ -27,6 +27,7 @@ import dramatiq
 import falcon
 import httpx
 
+from actors.execution.imports import lasting
 from actors.execution.parent import end_with_parent
 from actors.messaging import broker
 from actors.observability import tracing
@@ -233,8 +234,9 @@ def get_app() -> falcon.App[falcon.Request, falcon.Response]:
     """Return the application, with workers in the same process; called in the server process."""
     end_with_parent()
     # Imported here: torch takes seconds to load, and only this process needs it.
-    from actors import worker
-    from actors.execution.runtime import Runtime
+    with lasting():
+        from actors import worker
+        from actors.execution.runtime import Runtime
 
     settings = from_environment()
     configure(settings.log_level)

@@ -1,4 +1,7 @@
-"""Numeric libraries start no threads by themselves, even in a minimal environment."""
+"""Numeric libraries start no threads by themselves, even in a minimal environment.
+
+Nor does a listening worker import the libraries of rare work.
+"""
 
 from __future__ import annotations
 
@@ -19,7 +22,10 @@ from tests.support.cluster import Cluster, eventually
 
 pytestmark = pytest.mark.acceptance
 
-#: Records the thread pools of a process that has loaded numpy, at SIGUSR2 and at exit.
+#: What a worker imports only with the first training, validation, export or report.
+RARE = {"actors.training", "matplotlib", "pandas", "pyarrow", "sklearn"}
+
+#: Records the thread pools and modules of a process that has loaded numpy, at SIGUSR2 and at exit.
 WITNESS = """
 import atexit, json, os, signal, sys
 def write(*_):
@@ -27,7 +33,8 @@ def write(*_):
         import threadpoolctl
         name = os.path.join(os.environ["FOUND"], str(os.getpid()))
         with open(name, "w") as file:
-            json.dump(threadpoolctl.threadpool_info(), file)
+            found = {"pools": threadpoolctl.threadpool_info(), "modules": list(sys.modules)}
+            json.dump(found, file)
         os.rename(name, name + ".json")
 signal.signal(signal.SIGUSR2, write)
 atexit.register(write)
@@ -49,14 +56,14 @@ def bare(tmp_path: Path) -> list[str]:
     ]
 
 
-def found(folder: Path) -> list[list[dict[str, Any]]]:
-    """Return the recorded thread pools of each process."""
+def found(folder: Path) -> list[dict[str, Any]]:
+    """Return what was recorded of each process."""
     return [json.loads(file.read_text()) for file in (folder / "found").glob("*.json")]
 
 
-def threads(pools: list[dict[str, Any]], kind: str) -> set[int]:
+def threads(process: dict[str, Any], kind: str) -> set[int]:
     """Return the numbers of threads in the pools of a kind."""
-    return {pool["num_threads"] for pool in pools if pool["user_api"] == kind}
+    return {pool["num_threads"] for pool in process["pools"] if pool["user_api"] == kind}
 
 
 def test_in_the_processes_of_a_worker(
@@ -68,8 +75,9 @@ def test_in_the_processes_of_a_worker(
         for child in psutil.Process(worker.popen.pid).children():
             child.send_signal(signal.SIGUSR2)
         eventually(lambda: len(found(tmp_path)) == 2, what="both processes")
-    for pools in found(tmp_path):
-        assert threads(pools, "blas") == threads(pools, "openmp") == {1}
+    for process in found(tmp_path):
+        assert threads(process, "blas") == threads(process, "openmp") == {1}
+        assert not RARE.intersection(process["modules"])
 
 
 def test_in_a_command_and_in_the_service_that_it_starts(tmp_path: Path, bare: list[str]) -> None:
@@ -91,9 +99,9 @@ def test_in_a_command_and_in_the_service_that_it_starts(tmp_path: Path, bare: li
     assert ran.returncode == 0, ran.stderr
     # The command plots, and the server process analyses.
     assert len(found(tmp_path)) == 2
-    for pools in found(tmp_path):
-        assert threads(pools, "blas") == {1}
-        assert threads(pools, "openmp") <= {1}
+    for process in found(tmp_path):
+        assert threads(process, "blas") == {1}
+        assert threads(process, "openmp") <= {1}
 
 
 @pytest.mark.parametrize(
@@ -113,7 +121,7 @@ def test_in_the_making_of_the_model_unless_the_operator_says_otherwise(
     ]
     ran = subprocess.run(command, capture_output=True, text=True, check=False)
     assert "labels.csv" in ran.stderr
-    [pools] = found(tmp_path)
-    assert threads(pools, "blas") == {1}
+    [process] = found(tmp_path)
+    assert threads(process, "blas") == {1}
     # torch has its own setting, which limits it to one thread.
-    assert threads(pools, "openmp") == openmp
+    assert threads(process, "openmp") == openmp

@@ -122,6 +122,13 @@ def post(
 
 
 def cost(server: servers.PrivatePostgres, connection: psycopg.Connection[Any]) -> dict[str, int]:
+    """Return the counters of the server, and the events in the database."""
+    return counters(server, connection) | {"events": _one(connection, EVENTS)}
+
+
+def counters(
+    server: servers.PrivatePostgres, connection: psycopg.Connection[Any]
+) -> dict[str, int]:
     """Return the counters of the server until now; statements are logged from the first call on."""
     connection.execute("ALTER SYSTEM SET log_statement = 'all'")
     connection.execute("SELECT pg_reload_conf(), pg_stat_force_next_flush()")
@@ -131,7 +138,6 @@ def cost(server: servers.PrivatePostgres, connection: psycopg.Connection[Any]) -
         "statements": sum(_is_counted(line) for line in lines),
         "transaction IDs": _one(connection, XIDS),
         "bytes of WAL": int(_one(connection, "SELECT pg_current_wal_insert_lsn() - '0/0'")),
-        "events": _one(connection, EVENTS),
     }
 
 

@@ -40,7 +40,7 @@ def eventually(look: Callable[[], T | None], *, timeout_s: float = 60.0, what: s
 class Process:
     """One running ``clamor`` command and its children; ``under`` is a prefix of the command.
 
-    ``code`` is the folder of the code that runs, by default this one.
+    ``code`` is the folder of the code that runs, by default this one. ``module`` is the program.
     """
 
     def __init__(
@@ -51,11 +51,12 @@ class Process:
         log: Path,
         under: Sequence[str] = (),
         code: Path | None = None,
+        module: str = "services.cli",
     ) -> None:
         self.log = log
         with log.open("ab") as file:
             self.popen = subprocess.Popen(
-                [*under, sys.executable, "-m", "services.cli", *arguments],
+                [*under, sys.executable, "-m", module, *arguments],
                 env={**os.environ, **env},
                 cwd=code,
                 stdin=subprocess.DEVNULL,
@@ -89,10 +90,11 @@ class Process:
         Linux maintains this figure, so no peak is missed between two measurements.
         """
         process = psutil.Process(self.popen.pid)
-        return sum(map(_peak_bytes, [process, *process.children(recursive=True)]))
+        return sum(map(peak_bytes, [process, *process.children(recursive=True)]))
 
 
-def _peak_bytes(process: psutil.Process) -> int:
+def peak_bytes(process: psutil.Process) -> int:
+    """Return the maximum resident memory of a process so far."""
     status = Path(f"/proc/{process.pid}/status").read_text()
     [kib] = re.findall(r"^VmHWM:\s+(\d+) kB$", status, re.MULTILINE)
     return int(kib) * 1024
