@@ -160,7 +160,7 @@ def _analysis(
     """End the session, but for its row, and compute its analysis; None if that fails."""
     with runtime.store.reading() as tx:
         times = session_queries.work_times(tx, session.id)
-        runs = analysis_queries.runs_of(tx, session.id)
+        runs = analysis_queries.runs_of(tx, session.id) if lease.attempt > 1 else []
     if times is None:
         raise ClaimLost
     started_at, ended_at = times
