@@ -88,11 +88,15 @@ def result(
     """
     steps = Steps(lease, session.id, traceparent=session.traceparent)
     _set(session, checked)
-    temporary = [products.key_of(work, lease, name) for name in products.TEMPORARY]
+    temporary, lasting = (
+        [products.key_of(work, lease, name) for name in names]
+        for names in (products.TEMPORARY, products.LASTING)
+    )
     try:
-        with runtime.blobs.in_memory(*temporary):
-            splitting, answer = _answer(runtime, work, session, lease, steps)
-        analysis = _analysis(runtime, session, answer, lease, steps, analyze=analyze)
+        with runtime.blobs.behind(*lasting):
+            with runtime.blobs.in_memory(*temporary):
+                splitting, answer = _answer(runtime, work, session, lease, steps)
+            analysis = _analysis(runtime, session, answer, lease, steps, analyze=analyze)
     except ClaimLost:
         raise
     except Exception as error:
