@@ -23,6 +23,7 @@ from sqlalchemy.pool import ConnectionPoolEntry, PoolProxiedConnection
 from db.connection_options import ConnectionOptions
 from db.engine import FIRST_STATEMENT, make_engine
 from db.silent_servers import Breaker
+from db.statements import DIALECT
 
 #: A connection that was idle for longer is pinged before use: a round trip to the server, which a
 #: busy process avoids.
@@ -31,10 +32,6 @@ IDLE_S = 5.0
 
 class ForkedStore(Exception):
     """A store is used by a process other than the one that created it."""
-
-
-#: The SQL dialect of the driver.
-_DIALECT = sqlalchemy.make_url("postgresql+psycopg://").get_dialect()()
 
 
 #: The row of a compiled query.
@@ -51,7 +48,7 @@ class CompiledQuery(Generic[Answer]):
     def __init__(
         self, statement: sqlalchemy.Select[*tuple[Any, ...]], answer: type[Answer]
     ) -> None:
-        compiled = statement.compile(dialect=_DIALECT)
+        compiled = statement.compile(dialect=DIALECT)
         if any(value is not None for value in compiled.params.values()):
             raise ValueError("every value in a compiled query must be a parameter or a literal")
         if tuple(statement.selected_columns.keys()) != answer._fields:

@@ -89,11 +89,15 @@ def result(
     """
     steps = Steps(lease, session.id, traceparent=session.traceparent)
     _set(session, checked)
-    temporary = [products.key_of(work, lease, name) for name in products.TEMPORARY]
+    temporary, lasting = (
+        [products.key_of(work, lease, name) for name in names]
+        for names in (products.TEMPORARY, products.LASTING)
+    )
     try:
-        with runtime.blobs.in_memory(*temporary):
-            splitting, answer = _answer(runtime, work, session, lease, steps)
-        analysis = _analysis(runtime, session, answer, lease, steps, analyze=analyze)
+        with runtime.blobs.behind(*lasting):
+            with runtime.blobs.in_memory(*temporary):
+                splitting, answer = _answer(runtime, work, session, lease, steps)
+            analysis = _analysis(runtime, session, answer, lease, steps, analyze=analyze)
     except ClaimLost:
         raise
     except Exception as error:
@@ -161,7 +165,7 @@ def _analysis(
     """End the session, but for its row, and compute its analysis; None if that fails."""
     with runtime.store.reading() as tx:
         times = session_queries.work_times(tx, session.id)
-        runs = analysis_queries.runs_of(tx, session.id)
+        runs = analysis_queries.runs_of(tx, session.id) if lease.attempt > 1 else []
     if times is None:
         raise ClaimLost
     started_at, ended_at = times

@@ -8,6 +8,8 @@ from db.queue.claims import SessionWork
 
 #: The products that only the stages themselves need.
 TEMPORARY = ("pcm", "wide-pcm", "bands")
+#: The small products that last.
+LASTING = ("levels", "levels-answer", "spectrogram")
 
 
 def new_key(work: SessionWork, lease: Lease, name: str) -> str:

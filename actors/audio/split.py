@@ -91,7 +91,7 @@ class Splitting:
 
         Behind the fence, so that a recording counts once, however many attempts it takes.
         """
-        tx.add_all(self.spans)
+        span_queries.add_spans(tx, self.spans)
         if self.is_counted:
             audio_s = self.values["duration_s"]
             usage_limit_queries.count_audio(tx, self.spans[0].session_id, audio_s=audio_s)

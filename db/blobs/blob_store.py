@@ -11,6 +11,7 @@ import shutil
 import tempfile
 import time
 from collections.abc import Iterable, Iterator, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import AbstractContextManager, contextmanager, suppress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -37,6 +38,8 @@ READ_BYTES = 1024 * 1024
 #: Retries inside the store's library, which no deadline can interrupt: well below the shortest
 #: deadline of a step. If the store is unavailable for longer, the step fails and is retried later.
 PATIENCE: RetryConfig = {"max_retries": 8, "retry_timeout": timedelta(seconds=20)}
+#: Threads that store blobs while the process computes: as many as a clip has blobs at once.
+BEHIND_THREADS = 2
 #: Keys per page of a listing.
 PAGE_KEYS = 1_000
 #: Below this free space, or this share of a small disk, no more recordings are accepted.
@@ -81,6 +84,8 @@ class Blobs:
             config = cast("S3Config", dict(credentials or {}))
             self._store = from_url(url, config=config, retry_config=PATIENCE)
         self._held: dict[str, MemoryStore] = {}
+        self._behind: dict[str, list[Future[None]]] = {}
+        self._threads = ThreadPoolExecutor(BEHIND_THREADS, thread_name_prefix="blobs")
 
     @classmethod
     def of(cls, settings: Settings) -> Self:
@@ -110,6 +115,31 @@ class Blobs:
             for key in keys:
                 del self._held[key]
 
+    @contextmanager
+    def behind(self, *keys: str) -> Iterator[None]:
+        """Store the blobs of some keys in other threads; the block ends when all are stored.
+
+        To flush a small file takes longer than to compute it. Until the end the process reads these
+        blobs from memory.
+
+        Raises
+        ------
+        BlobError
+            At the end of the block, if a blob could not be stored.
+        """
+        stored: list[Future[None]] = []
+        with self.in_memory(*keys):
+            self._behind |= dict.fromkeys(keys, stored)
+            try:
+                yield
+            finally:
+                # Also after an error, so that the caller can remove what was stored.
+                wait(stored)
+                for key in keys:
+                    del self._behind[key]
+        for each in stored:
+            each.result()
+
     def _store_of(self, key: str) -> ObjectStore:
         return self._held.get(key, self._store)
 
@@ -122,15 +152,25 @@ class Blobs:
         After the return the blob survives a power failure, so that a row may name it.
         """
         self._require_folder()
-        if self._folder_of(key) is not None:
-            with self.writer(key) as file:
+        if (stored := self._behind.get(key)) is not None:
+            content = content if isinstance(content, bytes) else b"".join(content)
+            stored.append(self._threads.submit(self._put, self._store, self._folder, key, content))
+        self._put(self._store_of(key), self._folder_of(key), key, content)
+
+    def _put(
+        self, store: ObjectStore, folder: Path | None, key: str, content: bytes | Iterable[bytes]
+    ) -> None:
+        if folder is not None:
+            body = errors.Body()
+            with writing(body), durable.create(folder, key) as file, body:
+                out = errors.BlobWriter(file)
                 for piece in [content] if isinstance(content, bytes) else content:
-                    file.write(piece)
+                    out.write(piece)
             return
         pieces = None if isinstance(content, bytes) else errors.BlobPieces(content)
         with writing(pieces):
             obstore.put(
-                self._store_of(key),
+                store,
                 key,
                 content if pieces is None else pieces,
                 chunk_size=PART_BYTES,

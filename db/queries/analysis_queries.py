@@ -5,9 +5,10 @@ from __future__ import annotations
 import uuid
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import NamedTuple, TypedDict
 
-from sqlalchemy import and_, func, null, select
+from sqlalchemy import and_, bindparam, func, literal, null, select
 from sqlalchemy.dialects import postgresql
 from sqlalchemy.orm import Session
 from sqlalchemy.sql.elements import ColumnElement
@@ -16,6 +17,7 @@ from db.queries.model_queries import JobDone, JobWork
 from db.queries.session_queries import is_of
 from db.queue import claims
 from db.queue.claims import Claim
+from db.statements import CompiledStatement
 from db.tables.analyses import AnalysisJob
 from db.tables.base import JobRow, JsonObject, untried_now
 from db.tables.detections import NoiseDetection
@@ -57,40 +59,47 @@ def ask_analysis(
     limits_db: Mapping[str, Sequence[float]] | None = None,
     traceparent: str | None,
     done: AnalysisDone | None = None,
-) -> AnalysisJob | None:
+) -> bool:
     """Request an analysis, new or again. Work on an earlier request becomes outdated.
 
-    ``done`` is the analysis itself, if it has been made already. Return None if the session was
+    ``done`` is the analysis itself, if it has been made already. Return False if the session was
     removed meanwhile.
     """
-    # The same lock that the foreign key would take a moment later.
-    lasting = select(AudioSession.id).where(AudioSession.id == session_id)
-    if tx.scalars(lasting.with_for_update(read=True, key_share=True)).one_or_none() is None:
-        return None
+    given = {"limits_db": dict(limits_db or {}), "traceparent": traceparent, **(done or {})}
+    asking = _asking(tuple(given), is_done=done is not None)
+    return claims.changed(asking.run(tx, session_id=session_id, asking_id=asking_id, **given))
+
+
+@lru_cache
+def _asking(given: tuple[str, ...], *, is_done: bool) -> CompiledStatement:
+    columns = AnalysisJob.__table__.columns
     fresh: dict[str, object] = {
         **untried_now(),
-        "asking_id": asking_id,
-        "state": "pending",
+        "state": "completed" if is_done else "pending",
         "percent": 0,
         "stage": "waiting",
-        "limits_db": dict(limits_db or {}),
-        "traceparent": traceparent,
         "result": null(),
         "problem": null(),
         "created_at": func.now(),
-        "started_at": None,
-        "finished_at": None,
+        "started_at": func.now() if is_done else null(),
+        "finished_at": func.clock_timestamp() if is_done else null(),
+        **{name: bindparam(name, type_=columns[name].type) for name in ("asking_id", *given)},
     }
-    if done is not None:
-        fresh |= {**done, "state": "completed", "started_at": func.now()}
-        fresh["finished_at"] = func.clock_timestamp()
-    return tx.scalars(
-        postgresql.insert(AnalysisJob)
-        .values(id=session_id, **fresh)
-        .on_conflict_do_update(index_elements=["session_id"], set_=fresh)
-        .returning(AnalysisJob),
-        execution_options={"populate_existing": True},
-    ).one()
+    values = [
+        value if isinstance(value, ColumnElement) else literal(value, columns[name].type)
+        for name, value in fresh.items()
+    ]
+    # The same lock that the foreign key would take a moment later.
+    lasting = (
+        select(AudioSession.id, *values)
+        .where(AudioSession.id == bindparam("session_id"))
+        .with_for_update(read=True, key_share=True)
+    )
+    adding = postgresql.insert(AnalysisJob).from_select(["session_id", *fresh], lasting)
+    renewed = {name: adding.excluded[name] for name in fresh}
+    return CompiledStatement(
+        adding.on_conflict_do_update(index_elements=["session_id"], set_=renewed)
+    )
 
 
 def take_analysis(

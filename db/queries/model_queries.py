@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import NotRequired, TypedDict, Unpack
 
-from sqlalchemy import and_, func, insert, or_, select, true, update
+from sqlalchemy import and_, func, insert, literal_column, or_, select, true, update
 from sqlalchemy.dialects import postgresql
 from sqlalchemy.orm import Session
 from sqlalchemy.sql.elements import ColumnElement
@@ -15,6 +15,7 @@ from sqlalchemy.sql.elements import ColumnElement
 from db.ids import new_id
 from db.queries.session_queries import is_of
 from db.queue import claims
+from db.statements import CompiledStatement
 from db.tables.base import JobRow, JsonObject
 from db.tables.models import NoiseModel, Promotion
 from db.tables.training import LabelledSet, TrainingClip, TrainingJob, Validation
@@ -266,8 +267,13 @@ def latest_promotion(tx: Session) -> Promotion | None:
 
 def promoted_model_id(tx: Session) -> uuid.UUID | None:
     """Return the ID of the model promoted last, or None."""
-    promotion = latest_promotion(tx)
-    return None if promotion is None else promotion.model_id
+    promoted = _PROMOTED.run(tx).one_or_none()
+    return None if promoted is None else promoted.model_id
+
+
+_PROMOTED = CompiledStatement(
+    select(Promotion.model_id).order_by(Promotion.id.desc()).limit(literal_column("1"))
+)
 
 
 def model_in_use(tx: Session) -> NoiseModel | None:

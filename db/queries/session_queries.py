@@ -6,20 +6,22 @@ always those of the database, so that the clocks of the pods need not agree.
 
 from __future__ import annotations
 
+import itertools
 import uuid
 from collections.abc import Iterable, Sequence
 from datetime import datetime, timedelta
+from functools import lru_cache
 from typing import Any, NamedTuple, NotRequired, Required, TypedDict, Unpack
 
 from sqlalchemy import (
     ARRAY,
     Text,
     and_,
+    bindparam,
     case,
     exists,
     func,
     insert,
-    literal,
     literal_column,
     select,
     true,
@@ -31,6 +33,7 @@ from sqlalchemy.sql.elements import ColumnElement
 from db.queries import partition_queries
 from db.queue import claims, session_moves
 from db.queue.claims import SessionWork, WorkItem
+from db.statements import CompiledStatement
 from db.tables.base import JsonObject, Owned
 from db.tables.detections import NoiseDetection, StoredCandidate
 from db.tables.metrics import ProcessingMetric
@@ -128,12 +131,15 @@ def clock(tx: Session) -> datetime:
 
 def work_times(tx: Session, session_id: uuid.UUID) -> tuple[datetime, datetime] | None:
     """Return when a session was first claimed, and the current time; None if it has ended."""
-    row = tx.execute(
-        select(UnfinishedSession.started_at, func.clock_timestamp()).where(
-            UnfinishedSession.session_id == session_id
-        )
-    ).one_or_none()
-    return None if row is None else (row[0], row[1])
+    row = _WORK_TIMES.run(tx, session_id=session_id).one_or_none()
+    return None if row is None else (row.started_at, row.now)
+
+
+_WORK_TIMES = CompiledStatement(
+    select(UnfinishedSession.started_at, func.clock_timestamp().label("now")).where(
+        UnfinishedSession.session_id == bindparam("session_id")
+    )
+)
 
 
 def note_share(tx: Session, work: SessionWork, *, attempt: int, share: float) -> bool:
@@ -237,20 +243,32 @@ def add_detections(tx: Session, session_id: uuid.UUID, events: Sequence[NewDetec
     """Add the detections of a session, all of them at once, with its owner and their times."""
     if not events:
         return
-    user_id, recorded_at = tx.execute(
-        select(AudioSession.user_id, AudioSession.recorded_at).where(AudioSession.id == session_id)
-    ).one()
+    session = _OWNER_AND_TIME.run(tx, session_id=session_id).one()
     rows = [
         {
             "session_id": session_id,
             "event_index": index,
-            "user_id": user_id,
-            "heard_at": recorded_at and recorded_at + timedelta(seconds=event["start_s"]),
+            "user_id": session.user_id,
+            "heard_at": session.recorded_at
+            and session.recorded_at + timedelta(seconds=event["start_s"]),
             **event,
         }
         for index, event in enumerate(events)
     ]
-    tx.execute(insert(NoiseDetection), rows)
+    for names, alike in itertools.groupby(rows, tuple):
+        _adding_detections(names).run_for_each(tx, list(alike))
+
+
+_OWNER_AND_TIME = CompiledStatement(
+    select(AudioSession.user_id, AudioSession.recorded_at).where(
+        AudioSession.id == bindparam("session_id")
+    )
+)
+
+
+@lru_cache
+def _adding_detections(columns: tuple[str, ...]) -> CompiledStatement:
+    return CompiledStatement(insert(NoiseDetection), columns=columns)
 
 
 # --- metrics -----------------------------------------------------------------------------------
@@ -271,20 +289,29 @@ def add_runs(tx: Session, work: WorkItem, runs: Sequence[StepRun], *, attempt: i
     Work does not fail for want of a partition, which the health check reports: then there are no
     metrics.
     """
-    columns = ProcessingMetric.__table__.columns
-    arrays = [
-        literal(values, ARRAY(columns[name].type))
-        for name, values in zip(StepRun._fields, map(list, zip(*runs, strict=True)), strict=True)
-    ]
-    run = func.unnest(*arrays).table_valued(*StepRun._fields, name="run").render_derived()
     named = work.names | {"attempt": attempt}
+    lists = dict(zip(_LISTS, map(list, zip(*runs, strict=True)), strict=True))
+    _adding_runs(tuple(named)).run(tx, **named | lists)
+
+
+_LISTS = [f"{name}_of_each" for name in StepRun._fields]
+
+
+@lru_cache
+def _adding_runs(names: tuple[str, ...]) -> CompiledStatement:
+    columns = ProcessingMetric.__table__.columns
+    lists = [
+        bindparam(key, type_=ARRAY(columns[name].type))
+        for key, name in zip(_LISTS, StepRun._fields, strict=True)
+    ]
+    run = func.unnest(*lists).table_valued(*StepRun._fields, name="run").render_derived()
     row: dict[str, ColumnElement[Any]] = {
-        name: literal(value, columns[name].type) for name, value in named.items()
+        name: bindparam(name, type_=columns[name].type) for name in names
     }
     row |= {name: run.c[name] for name in StepRun._fields}
     values = select(*row.values()).select_from(run)
     possible = values.where(partition_queries.is_partitioned_now(partition_queries.METRICS))
-    tx.execute(insert(ProcessingMetric).from_select(list(row), possible))
+    return CompiledStatement(insert(ProcessingMetric).from_select(list(row), possible))
 
 
 # --- recovery ----------------------------------------------------------------------------------

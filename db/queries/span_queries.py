@@ -5,13 +5,14 @@ from __future__ import annotations
 import uuid
 from collections.abc import Iterable, Sequence
 
-from sqlalchemy import and_, delete, func, select, update
+from sqlalchemy import and_, delete, func, insert, select, update
 from sqlalchemy.orm import Session
 from sqlalchemy.sql.elements import ColumnElement
 
 from db.queries.stage_results import DetectDone
 from db.queue import claims, session_moves
 from db.queue.claims import SessionWork
+from db.statements import CompiledStatement
 from db.tables.sessions import AudioSession
 from db.tables.spans import SessionSpan
 from db.tables.unfinished import UnfinishedSession
@@ -29,6 +30,15 @@ def new_spans(session_id: uuid.UUID, spans: Iterable[tuple[int, int, int]]) -> l
         )
         for index, start, stop in spans
     ]
+
+
+def add_spans(tx: Session, spans: Iterable[SessionSpan]) -> None:
+    """Add the spans of a session."""
+    _ADD.run_for_each(tx, [{name: getattr(span, name) for name in _ADDED} for span in spans])
+
+
+_ADDED = ("session_id", "span_index", "start_sample", "stop_sample", "state", "scores")
+_ADD = CompiledStatement(insert(SessionSpan), columns=_ADDED)
 
 
 def get_span(tx: Session, session_id: uuid.UUID, span_index: int) -> SessionSpan | None:

@@ -10,6 +10,7 @@ from typing import NamedTuple
 from sqlalchemy import select, text
 from sqlalchemy.orm import Session
 
+from db.statements import CompiledStatement
 from db.tables.usage_limits import UsageMonth
 
 
@@ -58,18 +59,20 @@ def settle_buckets(tx: Session, spent: Sequence[Spent]) -> dict[str, float]:
 
 
 # Counted in the month of the post, not in that of its processing.
-_COUNT_AUDIO = text("""
+_COUNT_AUDIO = CompiledStatement(
+    text("""
     INSERT INTO usage_months AS used (user_id, month, audio_s, sessions)
     SELECT user_id, date_trunc('month', created_at AT TIME ZONE 'UTC'), :audio_s, 1
     FROM audio_sessions WHERE id = :session_id AND user_id IS NOT NULL
     ON CONFLICT (user_id, month) DO UPDATE SET
         audio_s = used.audio_s + excluded.audio_s, sessions = used.sessions + 1
 """)
+)
 
 
 def count_audio(tx: Session, session_id: uuid.UUID, *, audio_s: float) -> None:
     """Count a recording for its user, in the transaction that writes its duration."""
-    tx.execute(_COUNT_AUDIO, {"session_id": session_id, "audio_s": audio_s})
+    _COUNT_AUDIO.run(tx, session_id=session_id, audio_s=audio_s)
 
 
 _USED = text("""

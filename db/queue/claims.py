@@ -11,13 +11,27 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
+from functools import lru_cache
 from typing import Any, Generic, Protocol, TypeVar
 
-from sqlalchemy import CursorResult, and_, case, exists, func, select, update
+from sqlalchemy import (
+    CursorResult,
+    SmallInteger,
+    Text,
+    Uuid,
+    and_,
+    bindparam,
+    case,
+    exists,
+    func,
+    select,
+    update,
+)
 from sqlalchemy.orm import Session
 from sqlalchemy.sql.elements import ColumnElement
 
 from db.queue import session_moves
+from db.statements import CompiledStatement
 from db.tables.base import Claimable, Traced, untried_now
 from db.tables.sessions import AudioSession
 from db.tables.spans import SessionSpan
@@ -263,11 +277,34 @@ def advance(
     """
     values = values or {}
     if isinstance(work, SessionWork):
-        return bool(session_moves.move(tx, held(work, attempt), to=to, values=values))
+        fence = {
+            "held_session_id": work.session_id,
+            "held_state": work.state,
+            "held_resplits": work.resplits,
+            "held_attempt": attempt,
+        }
+        written = {f"new_{name}": value for name, value in values.items()}
+        return changed(_moving(to, tuple(values)).run(tx, **fence, **written))
     fresh = {"state": to, **untried_now()}
     if to not in work.table.unfinished:
         fresh["finished_at"] = func.clock_timestamp()
     return update_held(tx, work, attempt, fresh | dict(values))
+
+
+@lru_cache
+def _moving(to: str, columns: tuple[str, ...]) -> CompiledStatement:
+    """Return the statement by which a claim moves its session and writes some columns."""
+    types = AudioSession.__table__.columns
+    # The condition of any work, with parameters in place of its values.
+    of_work: Any = {
+        "session_id": bindparam("held_session_id", type_=Uuid),
+        "state": bindparam("held_state", type_=Text),
+        "resplits": bindparam("held_resplits", type_=SmallInteger),
+    }
+    work, attempt = SessionWork(**of_work), bindparam("held_attempt", type_=SmallInteger)
+    which = and_(work.waits(), UnfinishedSession.attempt == attempt)
+    values = {name: bindparam(f"new_{name}", type_=types[name].type) for name in columns}
+    return CompiledStatement(session_moves.moving(which, to=to, values=values, work={}))
 
 
 def held(work: WorkItem, attempt: int) -> ColumnElement[bool]:

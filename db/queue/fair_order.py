@@ -17,7 +17,6 @@ priority affects all of its spans at once.
 
 from __future__ import annotations
 
-import uuid
 from random import SystemRandom
 from typing import Any
 
@@ -26,29 +25,25 @@ from sqlalchemy import (
     Row,
     SmallInteger,
     TextClause,
-    Uuid,
     bindparam,
-    select,
     text,
 )
 from sqlalchemy.orm import Session
 
 from db.queue.claims import Claim, SessionWork
+from db.statements import CompiledStatement
 from db.tables.sessions import PRIORITIES
-from db.tables.unfinished import Turn
 
 #: One claim in this many begins with ``normal``, and one with ``low``. A smaller number weakens
 #: priorities; a larger one lets the lower ones wait longer.
 EXCEPTION_IN = 20
-#: Lanes are served in the order of their IDs, and then from the start again.
-LOWEST, HIGHEST = uuid.UUID(int=0), uuid.UUID(int=2**128 - 1)
 
 _chance = SystemRandom()
 
 
 def next_session(tx: Session, *, state: str, lease_s: float) -> Claim[SessionWork] | None:
     """Claim the next session in a state."""
-    row = _take(tx, NEXT_SESSION, state, lease_s=lease_s)
+    row = _take(tx, _NEXT_SESSION, state, lease_s=lease_s)
     if row is None:
         return None
     work = SessionWork(session_id=row.session_id, state=state, resplits=row.resplits)
@@ -57,7 +52,7 @@ def next_session(tx: Session, *, state: str, lease_s: float) -> Claim[SessionWor
 
 def next_span(tx: Session, *, lease_s: float) -> Claim[SessionWork] | None:
     """Claim the next span."""
-    row = _take(tx, NEXT_SPAN, "detecting", lease_s=lease_s)
+    row = _take(tx, _NEXT_SPAN, "detecting", lease_s=lease_s)
     if row is None:
         return None
     work = SessionWork(
@@ -69,70 +64,83 @@ def next_span(tx: Session, *, lease_s: float) -> Claim[SessionWork] | None:
     return Claim(work, row.attempt, row.uncounted)
 
 
-def _take(tx: Session, statement: TextClause, state: str, *, lease_s: float) -> Row[Any] | None:
-    """Run a claim, and record whose turn it was."""
-    parameters = search_ranges(tx, state) | {"state": state, "lease_s": lease_s}
-    row = tx.execute(statement, parameters).one_or_none()
-    if row is not None:
-        tx.execute(SERVED, {"state": state, "priority": row.priority, "lane": row.lane})
-    return row
+def _take(
+    tx: Session, statement: CompiledStatement, state: str, *, lease_s: float
+) -> Row[Any] | None:
+    """Claim the next row, and record whose turn it was, in one statement."""
+    found = statement.run(tx, state=state, lease_s=lease_s, priorities=priorities())
+    return found.one_or_none()
 
 
-def search_ranges(tx: Session, state: str) -> dict[str, list[Any]]:
-    """Return the ranges of lanes to search for the next work item, in order.
-
-    For each priority, first the lanes after the one served last, then the others from the start.
-    """
-    last = {
-        turn.priority: turn.lane
-        for turn in tx.execute(select(Turn.priority, Turn.lane).where(Turn.state == state))
-    }
-    found: list[tuple[int, uuid.UUID, uuid.UUID]] = []
-    for priority in _priorities():
-        lane = last[priority]
-        if lane != HIGHEST:
-            found.append((priority, uuid.UUID(int=lane.int + 1), HIGHEST))
-        found.append((priority, LOWEST, lane))
-    priorities, lowest, highest = zip(*found, strict=True)
-    return {"priorities": [*priorities], "lowest": [*lowest], "highest": [*highest]}
-
-
-def _priorities() -> list[int]:
+def priorities() -> list[int]:
     """Return the priorities in the order in which this claim searches them."""
     drawn = _chance.randrange(EXCEPTION_IN)
     return sorted(range(len(PRIORITIES)), key=lambda priority: (priority != drawn, priority))
 
 
-def claim(sql: str) -> TextClause:
-    """Return a statement that searches the ranges of `search_ranges`."""
-    return text(sql).bindparams(
-        bindparam("priorities", type_=ARRAY(SmallInteger)),
-        bindparam("lowest", type_=ARRAY(Uuid)),
-        bindparam("highest", type_=ARRAY(Uuid)),
-    )
+#: The lanes to search, in order: for each priority the lanes after the one that was served last,
+#: then the others from the start. A range begins after a lane and a time of posting, so that its
+#: first row is the next entry of the index: no session was posted at ``infinity``.
+RANGES = """
+        SELECT priority, half, after_lane, after_time, last_lane
+        FROM unnest(:priorities) WITH ORDINALITY AS wanted (priority, place)
+        JOIN turns USING (priority)
+        CROSS JOIN LATERAL (VALUES
+            (1, turns.lane, 'infinity'::timestamptz, 'ffffffff-ffff-ffff-ffff-ffffffffffff'::uuid),
+            (2, '00000000-0000-0000-0000-000000000000', '-infinity', turns.lane)
+        ) AS part (half, after_lane, after_time, last_lane)
+        WHERE turns.state = :state
+        ORDER BY place, half
+"""
+
+#: Records whose turn it was. Claims do not wait for one another here: the one that holds the row
+#: records a turn that is just as good.
+SERVED = """
+        UPDATE turns
+        SET lane = found.lane
+        FROM found
+        WHERE (turns.state, turns.priority) IN (
+            SELECT state, priority
+            FROM turns
+            WHERE state = :state AND priority IN (SELECT priority FROM found)
+            FOR NO KEY UPDATE SKIP LOCKED
+        )
+"""
+
+
+def claim(found: str, claimed: str) -> TextClause:
+    """Return the statement that finds a row in the ranges, claims it, and records the turn.
+
+    ``found`` selects the row, and ``claimed`` updates it.
+    """
+    parts = f"ranges AS ({RANGES}), found AS ({found}), served AS ({SERVED})"
+    statement = text(f"WITH {parts} {claimed}")
+    return statement.bindparams(bindparam("priorities", type_=ARRAY(SmallInteger)))
 
 
 # In both claims a lateral join visits the rows on its left in their order and stops at the limit:
 # only the claimed row is locked, and rows locked by other claims are skipped.
 
 #: Claims the first session found, range by range.
-NEXT_SESSION = claim("""
-    WITH found AS (
-        SELECT wanted.priority, session.lane, session.session_id
-        FROM unnest(:priorities, :lowest, :highest) AS wanted (priority, lowest, highest)
+NEXT_SESSION = claim(
+    """
+        SELECT ranges.priority, session.lane, session.session_id
+        FROM ranges
         CROSS JOIN LATERAL (
             SELECT lane, session_id
             FROM unfinished_sessions
             WHERE state = :state
-              AND priority = wanted.priority
-              AND lane BETWEEN wanted.lowest AND wanted.highest
+              AND priority = ranges.priority
+              AND (lane, created_at) > (ranges.after_lane, ranges.after_time)
+              AND lane <= ranges.last_lane
               AND due_at <= clock_timestamp()
             ORDER BY lane, created_at, session_id
             LIMIT 1
             FOR NO KEY UPDATE SKIP LOCKED
         ) AS session
         LIMIT 1
-    )
+    """,
+    """
     UPDATE unfinished_sessions AS session
     SET attempt = session.attempt + 1,
         due_at = clock_timestamp() + make_interval(secs => :lease_s),
@@ -143,19 +151,21 @@ NEXT_SESSION = claim("""
     WHERE session.session_id = found.session_id
     RETURNING found.priority, found.lane, session.session_id, session.attempt, session.uncounted,
               session.resplits
-""")
+    """,
+)
 
 #: Claims the first span found, range by range and session by session.
-NEXT_SPAN = claim("""
-    WITH found AS (
-        SELECT wanted.priority, session.lane, session.resplits, span.session_id, span.span_index
-        FROM unnest(:priorities, :lowest, :highest) AS wanted (priority, lowest, highest)
+NEXT_SPAN = claim(
+    """
+        SELECT ranges.priority, session.lane, session.resplits, span.session_id, span.span_index
+        FROM ranges
         CROSS JOIN LATERAL (
             SELECT lane, session_id, resplits
             FROM unfinished_sessions
             WHERE state = 'detecting'
-              AND priority = wanted.priority
-              AND lane BETWEEN wanted.lowest AND wanted.highest
+              AND priority = ranges.priority
+              AND (lane, created_at) > (ranges.after_lane, ranges.after_time)
+              AND lane <= ranges.last_lane
             ORDER BY lane, created_at, session_id
         ) AS session
         CROSS JOIN LATERAL (
@@ -168,7 +178,8 @@ NEXT_SPAN = claim("""
             FOR NO KEY UPDATE SKIP LOCKED
         ) AS span
         LIMIT 1
-    )
+    """,
+    """
     UPDATE session_spans AS span
     SET attempt = span.attempt + 1,
         due_at = clock_timestamp() + make_interval(secs => :lease_s),
@@ -178,17 +189,7 @@ NEXT_SPAN = claim("""
     WHERE span.session_id = found.session_id AND span.span_index = found.span_index
     RETURNING found.priority, found.lane, found.resplits, span.session_id, span.span_index,
               span.attempt, span.uncounted
-""")
+    """,
+)
 
-#: Records whose turn it was. Claims do not wait for one another here: the one that holds the row
-#: records a turn that is just as good.
-SERVED = text("""
-    UPDATE turns
-    SET lane = :lane
-    WHERE (state, priority) IN (
-        SELECT state, priority
-        FROM turns
-        WHERE state = :state AND priority = :priority
-        FOR NO KEY UPDATE SKIP LOCKED
-    )
-""").bindparams(bindparam("lane", type_=Uuid))
+_NEXT_SESSION, _NEXT_SPAN = map(CompiledStatement, (NEXT_SESSION, NEXT_SPAN))

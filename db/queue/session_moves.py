@@ -10,7 +10,18 @@ import uuid
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from sqlalchemy import CTE, ColumnElement, delete, func, insert, literal, or_, select, update
+from sqlalchemy import (
+    CTE,
+    ColumnElement,
+    Executable,
+    delete,
+    func,
+    insert,
+    literal,
+    or_,
+    select,
+    update,
+)
 from sqlalchemy.orm import Session
 
 from db.tables.base import untried_now
@@ -74,26 +85,34 @@ def move(
     their work. A final state removes the work, and leaves the session to recovery, which removes
     its leftovers.
     """
+    unsynchronized = {"synchronize_session": False}
+    statement = moving(which, to=to, values=values or {}, work=work or {})
+    return tx.scalars(statement, execution_options=unsynchronized).all()
+
+
+def moving(
+    which: ColumnElement[bool], *, to: str, values: Mapping[str, Any], work: Mapping[str, Any]
+) -> Executable:
+    """Return the statement of :func:`move`, which returns the IDs of the sessions."""
     is_end = to not in UNFINISHED_STATES
     if is_end:
         left = delete(UnfinishedSession).where(which).returning(*CARRIED).cte()
     else:
-        begun = {"state": to, **BEGINNING, **(work or {})}
+        begun = {"state": to, **BEGINNING, **work}
         left = update(UnfinishedSession).where(which).values(**begun).returning(*CARRIED).cte()
     written = {
         "state": to,
         "started_at": left.c.started_at,
         "spans_finished": left.c.spans_finished,
         **({"finished_at": func.clock_timestamp()} if is_end else {}),
-        **(values or {}),
+        **values,
     }
     moved = update(AudioSession).where(AudioSession.id == left.c.session_id).values(**written)
     if not is_end:
-        unsynchronized = {"synchronize_session": False}
-        return tx.scalars(moved.returning(AudioSession.id), execution_options=unsynchronized).all()
+        return moved.returning(AudioSession.id)
     at_once = or_(AudioSession.pcm_key.is_not(None), AudioSession.privacy != KEEP)
     ended = moved.returning(AudioSession.id, AudioSession.finished_at, at_once).cte()
     left_over = insert(SessionLeftovers).from_select(
         ["session_id", "finished_at", "at_once"], select(ended)
     )
-    return tx.scalars(left_over.returning(SessionLeftovers.session_id)).all()
+    return left_over.returning(SessionLeftovers.session_id)

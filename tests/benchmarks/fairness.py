@@ -224,10 +224,10 @@ def claim_costs(url: str, *, n_sessions: int, n_spans: int) -> tuple[float, floa
 
 def _claim_s(store: Store) -> float:
     """Return the time of a claim by Postgres' measurement, including planning."""
-    explain = fair_order.claim("EXPLAIN (ANALYZE, FORMAT JSON) " + fair_order.NEXT_SPAN.text)
+    explain = text("EXPLAIN (ANALYZE, FORMAT JSON) " + fair_order.NEXT_SPAN.text)
     with store.transaction() as tx:
-        parameters = fair_order.search_ranges(tx, "detecting") | {"lease_s": 3_600.0}
-        [plan] = tx.execute(explain, parameters).scalar_one()
+        parameters = {"priorities": fair_order.priorities(), "lease_s": 3_600.0}
+        [plan] = tx.execute(explain, {"state": "detecting", **parameters}).scalar_one()
     return float(plan["Planning Time"] + plan["Execution Time"]) / 1e3
 
 

@@ -60,14 +60,16 @@ class SessionAnalysis(Resource):
             session = sessions.get_or_404(tx, session_id, owner=owner(req))
             if session.state in UNFINISHED_STATES:
                 raise NotFinished(f"the session is {session.state}")
-            row = analysis_queries.ask_analysis(
+            asking_id = idempotency.new_id(req)
+            analysis_queries.ask_analysis(
                 tx,
                 session_id,
-                asking_id=idempotency.new_id(req),
+                asking_id=asking_id,
                 limits_db=asked.limits_db.listed(),
                 traceparent=tracing.current(),
             )
             # None if the session was removed in the meantime.
+            row = analysis_queries.asked_analysis(tx, asking_id)
             analysis = Analysis.of(or_404(row, "session", session_id))
         self.deps.publisher.send(AnalyzeSession(session_id=session_id))
         _answer(resp, analysis)

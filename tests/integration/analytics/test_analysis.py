@@ -258,9 +258,8 @@ def test_a_session_that_is_removed_meanwhile_takes_its_analysis_with_it(
     with runtime.store.reading() as tx:
         assert tx.execute(text("SELECT count(*) FROM analyses")).scalar_one() == 0
     with runtime.store.transaction() as tx:
-        assert (
-            analysis_queries.ask_analysis(tx, session_id, asking_id=uuid.uuid4(), traceparent=None)
-            is None
+        assert not analysis_queries.ask_analysis(
+            tx, session_id, asking_id=uuid.uuid4(), traceparent=None
         )
 
 
@@ -286,10 +285,9 @@ def test_an_asking_is_known_again_until_the_next(runtime: Runtime) -> None:
     session_id, first, second = ended(runtime), uuid.uuid4(), uuid.uuid4()
     with runtime.store.transaction() as tx:
         for asking_id in (first, second):
-            asked = analysis_queries.ask_analysis(
+            assert analysis_queries.ask_analysis(
                 tx, session_id, asking_id=asking_id, traceparent=None
             )
-            assert asked is not None
             known = analysis_queries.asked_analysis(tx, asking_id, owner=accounts.TEAM)
             assert known is not None
             assert known.id == session_id

@@ -270,7 +270,7 @@ def test_a_clip_takes_few_statements_and_no_second_message(
         )
     assert process(whole, session_id).state == "completed"
     # Of these, two are of this test's own read of the row, and its transaction.
-    assert len(statements) <= 30, statements
+    assert len(statements) <= 23, statements
     assert sent == []
     assert runs(whole, session_id) == ONCE
 

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import io
 import shutil
+import threading
 import uuid
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
 from obstore.exceptions import PermissionDeniedError
+from obstore.store import MemoryStore
 
 from db.blobs.blob_store import PART_BYTES, Blobs
 from db.blobs.errors import BlobError, BlobMissing, StorageUnavailable
@@ -94,6 +97,51 @@ def test_what_is_missing_is_said_to_be(blobs: Blobs, key: str) -> None:
         with pytest.raises(BlobMissing):
             read()
     blobs.delete(key)
+
+
+def test_blobs_are_stored_behind_the_computation(
+    blobs: Blobs, key: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """They are read from memory at once, and are stored at the end of the block."""
+    may_store, put = threading.Event(), blobs._put
+
+    def put_later(store: Any, folder: Path | None, key: str, content: bytes) -> None:
+        if not isinstance(store, MemoryStore):
+            assert may_store.wait(60)
+        put(store, folder, key, content)
+
+    monkeypatch.setattr(blobs, "_put", put_later)
+    other = f"{key}-2"
+    with blobs.behind(key, other):
+        blobs.put(key, b"levels")
+        blobs.put(other, iter([b"pic", b"ture"]))
+        assert (blobs.get(key), blobs.get(other)) == (b"levels", b"picture")
+        may_store.set()
+    assert (blobs.get(key), blobs.get(other)) == (b"levels", b"picture")
+    with suppress(ZeroDivisionError), blobs.behind(key):
+        blobs.put(key, b"of a computation that fails")
+        raise ZeroDivisionError
+    assert blobs.get(key) == b"of a computation that fails"
+    blobs.delete(key)
+    with pytest.raises(BlobMissing):
+        blobs.get(key)
+
+
+def test_a_blob_that_cannot_be_stored_behind_fails_the_block(
+    blobs: Blobs, monkeypatch: pytest.MonkeyPatch, key: str
+) -> None:
+    put = blobs._put
+
+    def fail(store: Any, folder: Path | None, key: str, content: bytes) -> None:
+        if not isinstance(store, MemoryStore):
+            raise StorageUnavailable
+        put(store, folder, key, content)
+
+    monkeypatch.setattr(blobs, "_put", fail)
+    with pytest.raises(StorageUnavailable), blobs.behind(key):
+        blobs.put(key, b"levels")
+    with pytest.raises(BlobMissing):
+        blobs.get(key)
 
 
 def test_blobs_in_memory_are_seen_by_this_process_alone(blobs: Blobs, key: str) -> None:

@@ -12,16 +12,23 @@ import psycopg.errors
 import pytest
 import sqlalchemy.exc
 from sqlalchemy import (
+    Column,
     Connection,
     Integer,
+    MetaData,
+    Table,
+    Text,
     bindparam,
+    cast,
     false,
     func,
+    insert,
     literal,
     literal_column,
     select,
     text,
 )
+from sqlalchemy.dialects.postgresql import JSONB
 
 import db as store_package
 from db import store as session
@@ -29,6 +36,7 @@ from db.connection_options import ConnectionOptions
 from db.engine import make_engine
 from db.migration.execution import LOCK_TIMEOUTS_MS, STATEMENT_TIMEOUT_MS, Running
 from db.settings import from_environment
+from db.statements import CompiledStatement
 from db.store import CompiledQuery, Store
 from tests.support.cluster import eventually
 
@@ -233,4 +241,37 @@ def test_a_question_fails_as_any_statement_does(database_url: str) -> None:
         CompiledQuery(select(literal("1").label("x")), X)
     with pytest.raises(ValueError, match="the fields of X"):
         CompiledQuery(select(literal_column("1").label("y")), X)
+    own.close()
+
+
+def test_a_compiled_statement_writes_what_a_session_does(database_url: str) -> None:
+    own = Store(database_url, pool_size=1)
+    kept = Table(
+        "kept_values",
+        MetaData(),
+        Column("x", Integer),
+        Column("document", JSONB),
+        Column("y", Text),
+    )
+    rows: list[dict[str, object]] = [
+        {"x": 1, "document": {"a": [1.5, None]}, "y": "%s :y"},
+        {"x": 2, "document": None, "y": None},
+    ]
+    adding = CompiledStatement(insert(kept).values(y="fixed"), columns=["x", "document"])
+    with own.transaction() as tx:
+        kept.create(tx.connection())
+        tx.execute(insert(kept), rows)
+        CompiledStatement(insert(kept), columns=["x", "document", "y"]).run_for_each(tx, rows)
+        adding.run_for_each(tx, [])
+        adding.run(tx, x=3, document=[])
+        text_of = cast(kept.c.document, Text)
+        found = tx.execute(select(kept.c.x, text_of, kept.c.y).order_by(kept.c.x)).all()
+        assert found[0] == found[1]
+        assert found[2] == found[3]
+        assert found[4:] == [(3, "[]", "fixed")]
+        twice = CompiledStatement(select((2 * bindparam("x", type_=Integer)).label("x")))
+        assert twice.run(tx, x=4).one().x == 8
+        with pytest.raises(sqlalchemy.exc.StatementError):
+            twice.run(tx, y=4)
+        tx.rollback()
     own.close()
