@@ -53,6 +53,26 @@ def not_negative(text: str) -> float:
     return value
 
 
+def share(text: str) -> float:
+    """Number above 0 and up to 1."""
+    value = float(text)
+    if not 0 < value <= 1:
+        raise ValueError("must be above 0 and at most 1")
+    return value
+
+
+def listening_address(text: str) -> tuple[str, int]:
+    """Address and port: `address:port`, an IPv6 address in brackets."""
+    try:
+        parts = urlsplit(f"//{text}")
+        host, port = parts.hostname, parts.port
+    except ValueError:
+        host = port = None
+    if host is None or port is None or parts.netloc != text:
+        raise ValueError("must be an address and a port, such as 0.0.0.0:8001")
+    return host, port
+
+
 def switch(text: str) -> bool:
     """`on` or `off`."""
     known = {"on": True, "true": True, "1": True, "off": False, "false": False, "0": False}

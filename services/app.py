@@ -35,14 +35,16 @@ from services.api.sessions import (
 )
 from services.api.sessions import resources as sessions
 from services.api.webhooks import resources as webhooks
-from services.http import exchange, operations, problems, shutdown
+from services.http import exchange, operations, probe_listener, problems, shutdown
 from services.http.access import Access
 from services.http.access_log import AccessLog
+from services.http.connection_guard import ConnectionGuard, ConnectionLimits
 from services.http.deps import Deps
 from services.http.exchange import Listener
 from services.http.http_metrics import HttpMetrics
 from services.http.idempotency import Idempotency
 from services.http.operations import Parameters
+from services.http.places import Transfers
 from services.http.rate_limits import RateLimiter
 from services.http.request_ids import RequestId
 from services.http.request_log import RequestLog
@@ -141,6 +143,8 @@ def create_app(deps: Deps) -> falcon.App[falcon.Request, falcon.Response]:
         Access(deps.store, deps.hasher, limiter=deps.limiter),
         # After access: only authenticated callers learn which parameters exist.
         Parameters(),
+        # Before anything that reads a body: a peer may send it for as long as it likes.
+        Transfers(deps.places),
         # After everything that may refuse a request: a refused request was never started.
         Idempotency(deps.store, lease_s=deps.settings.lease_s),
         # After idempotency: a replayed answer does not need quota, even if it is used up by now.
@@ -168,6 +172,8 @@ def _listeners(deps: Deps, registry: CollectorRegistry) -> list[Listener]:
     if deps.recorder is not None:
         registry.register(deps.recorder)
         listeners.append(deps.recorder)
+    if deps.guard is not None:
+        registry.register(deps.guard)
     return listeners
 
 
@@ -185,30 +191,40 @@ def get_app() -> falcon.App[falcon.Request, falcon.Response]:
         pool_size=settings.api_pool_size,
         options=settings.connection_options("clamor-api"),
     )
-    recorder, limiter = start_background(settings, store)
-    return create_app(
+    return serving_app(settings, store=store, blobs=Blobs(settings.blob_url), publisher=publisher)
+
+
+def serving_app(
+    settings: Settings, *, store: Store, blobs: Blobs, publisher: Publisher
+) -> falcon.App[falcon.Request, falcon.Response]:
+    """Build the application of a server process, with its threads, which run until it exits."""
+    recorder = RequestLog(store)
+    limiter = RateLimiter(store, per_s=settings.rate_limit_per_s, burst_s=settings.rate_burst_s)
+    limits = ConnectionLimits(
+        total=settings.connections, per_address=settings.connections_per_address
+    )
+    guard = ConnectionGuard(limits)
+    limiter.start()
+    guard.start()
+    for thread in (recorder, limiter, guard):
+        atexit.register(thread.close)
+    app = create_app(
         Deps(
             settings=settings,
             store=store,
-            blobs=Blobs(settings.blob_url),
+            blobs=blobs,
             publisher=publisher,
             recorder=recorder,
             limiter=limiter,
+            guard=guard,
             stopping=shutdown.at_signal(),
         )
     )
+    if settings.probe_address is not None:
+        probe_listener.start(app, settings.probe_address)
+    return app
 
 
-def start_background(settings: Settings, store: Store) -> tuple[RequestLog, RateLimiter]:
-    """Start the background threads of a server process, which run until it exits."""
-    recorder = RequestLog(store)
-    limiter = RateLimiter(store, per_s=settings.rate_limit_per_s, burst_s=settings.rate_burst_s)
-    limiter.start()
-    atexit.register(recorder.close)
-    atexit.register(limiter.close)
-    return recorder, limiter
-
-
-#: Concurrent requests of one server process besides its streams, which need a connection only
-#: briefly.
+#: Concurrent requests of one server process besides its transfers and streams, which have threads
+#: of their own and need a connection only briefly.
 SERVER_THREADS = 16

@@ -24,9 +24,9 @@ def run(args: argparse.Namespace) -> int:
     settings = from_environment()
     server.serve(
         "services.app:get_app",
+        settings,
         host=args.host,
         port=args.port,
         processes=args.processes,
-        streams=settings.event_streams,
     )
     return 0

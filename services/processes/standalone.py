@@ -34,10 +34,9 @@ from actors.observability.logs import configure
 from db import migrate
 from db.settings import from_environment
 from db.store import Store
-from services.app import create_app, start_background
+from services.app import serving_app
 from services.client import ApiError, Client
-from services.http import keys, shutdown
-from services.http.deps import Deps
+from services.http import keys
 from services.processes import embedded, first_key, homes, server, startup
 from services.processes.homes import Service, StandaloneError
 
@@ -92,10 +91,10 @@ def run(*, home: Path, host: str, port: int, is_private: bool) -> None:
         watch.expect(url, on_answer)
         server.serve(
             "services.processes.standalone:get_app",
+            from_environment(),
             host=host,
             port=port,
             processes=1,
-            streams=from_environment().event_streams,
         )
 
 
@@ -247,17 +246,8 @@ def get_app() -> falcon.App[falcon.Request, falcon.Response]:
     memory.emit_after("process_boot")
     working.start()
     atexit.register(working.stop)
-    recorder, limiter = start_background(settings, runtime.store)
-    return create_app(
-        Deps(
-            settings=settings,
-            store=runtime.store,
-            blobs=runtime.blobs,
-            publisher=runtime.publisher,
-            recorder=recorder,
-            limiter=limiter,
-            stopping=shutdown.at_signal(),
-        )
+    return serving_app(
+        settings, store=runtime.store, blobs=runtime.blobs, publisher=runtime.publisher
     )
 
 

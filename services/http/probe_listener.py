@@ -1,0 +1,81 @@
+"""Answers probes and metrics at an address of their own, with threads of their own.
+
+The HTTP server answers them, too; but a flood of requests, or a process out of connections, delays
+those answers, and a probe that is late has the process restarted or taken out of service.
+"""
+
+from __future__ import annotations
+
+import socket
+import threading
+from collections.abc import Callable, Iterable
+from http import HTTPStatus
+from socketserver import ThreadingMixIn
+from typing import Any
+from wsgiref.simple_server import WSGIRequestHandler, WSGIServer
+
+from services.http.exchange import PROBES
+
+#: Requests at once; further connections are closed. Probes take three seconds at most.
+THREADS = 8
+#: Seconds that a connection may take to send its request, and to read the answer.
+PATIENCE_S = 3.0
+
+Application = Callable[[dict[str, Any], Callable[..., Any]], Iterable[bytes]]
+
+
+class _Handler(WSGIRequestHandler):
+    timeout = PATIENCE_S
+
+    def log_message(self, format: str, *args: object) -> None:
+        """Log nothing: probes are in no log."""
+
+
+class _Server(ThreadingMixIn, WSGIServer):
+    daemon_threads = True
+
+    def __init__(self, host: str, port: int) -> None:
+        self._free = threading.Semaphore(THREADS)
+        if ":" in host:
+            self.address_family = socket.AF_INET6
+        super().__init__((host, port), _Handler)
+
+    def server_bind(self) -> None:
+        """Bind the address, which the server processes of one command share."""
+        self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+        super().server_bind()
+
+    def process_request(self, request: Any, client_address: Any) -> None:
+        """Answer in a thread; close the connection if all are busy."""
+        if self._free.acquire(blocking=False):
+            super().process_request(request, client_address)
+        else:
+            self.shutdown_request(request)
+
+    def process_request_thread(self, request: Any, client_address: Any) -> None:
+        """Answer one request."""
+        try:
+            super().process_request_thread(request, client_address)
+        finally:
+            self._free.release()
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """Ignore a peer that has left; the application logs its own errors."""
+
+
+def start(app: Application, address: tuple[str, int]) -> None:
+    """Listen until the process ends; raises OSError if the address cannot be used."""
+    server = _Server(*address)
+    server.set_app(_only_probes(app))
+    threading.Thread(target=server.serve_forever, name="probes", daemon=True).start()
+
+
+def _only_probes(app: Application) -> Application:
+    def answer(env: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
+        if env["PATH_INFO"] in PROBES:
+            return app(env, start_response)
+        status = HTTPStatus.NOT_FOUND
+        start_response(f"{status.value} {status.phrase}", [("Content-Length", "0")])
+        return []
+
+    return answer
