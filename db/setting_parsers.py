@@ -123,6 +123,14 @@ def days_or_zero(text: str) -> float:
     return 0.0 if float(text) == 0 else days(text)
 
 
+def share(text: str) -> float:
+    """Number above 0 and up to 1."""
+    value = float(text)
+    if not 0 < value <= 1:
+        raise ValueError("must be above 0 and at most 1")
+    return value
+
+
 def listening_address(text: str) -> tuple[str, int]:
     """Address and port: `address:port`, an IPv6 address in brackets."""
     try:

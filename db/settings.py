@@ -151,9 +151,24 @@ class Settings:
     private_networks: tuple[IPv4Network | IPv6Network, ...] = _setting(
         "CLAMOR_ALLOW_PRIVATE_ADDRESSES", (), parse=parsers.networks
     )
-    #: Event streams that one server process allows at once; each takes a thread
-    #: (docs/event-stream.md).
-    event_streams: int = _setting("CLAMOR_EVENT_STREAMS", 16, parse=parsers.positive_int)
+
+    # -- Connections --
+
+    #: Connections that one server process keeps open; beyond, those that were silent for longest
+    #: are closed (docs/security.md#connections).
+    connections: int = _setting("CLAMOR_CONNECTIONS", 4_096, parse=parsers.positive_int)
+    #: Those of them from one address; an IPv6 network of 64 bits counts as one.
+    connections_per_address: int = _setting(
+        "CLAMOR_CONNECTIONS_PER_ADDRESS", 1_024, parse=parsers.positive_int
+    )
+    #: Requests with a body that one server process serves at once; each takes a thread.
+    uploads: int = _setting("CLAMOR_UPLOADS", 64, parse=parsers.positive_int)
+    #: Files and answers of more than 256 KiB that it sends at once; each takes a thread.
+    downloads: int = _setting("CLAMOR_DOWNLOADS", 64, parse=parsers.positive_int)
+    #: Event streams that it allows at once; each takes a thread (docs/event-stream.md).
+    event_streams: int = _setting("CLAMOR_EVENT_STREAMS", 32, parse=parsers.positive_int)
+    #: The share of these uploads, downloads and event streams that one user may have at once.
+    user_share: float = _setting("CLAMOR_USER_SHARE", 0.5, parse=parsers.share)
 
     # -- Recordings --
 
@@ -239,8 +254,9 @@ class Settings:
     # -- Probes --
 
     #: Where a process also answers probes and metrics, such as ``0.0.0.0:8001``
-    #: (docs/operations.md#probes). Without it workers and the scheduler answer none. Processes of
-    #: one command share it; others on the same machine need another port.
+    #: (docs/operations.md#probes), with threads of their own. Without it workers and the scheduler
+    #: answer none, and the API only beside other requests. Processes of one command share it;
+    #: others on the same machine need another port.
     probe_address: tuple[str, int] | None = _setting(
         "CLAMOR_PROBE_ADDRESS", None, parse=parsers.listening_address
     )

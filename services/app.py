@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import atexit
+from collections.abc import Callable, Iterable
 from dataclasses import replace
+from http import HTTPStatus
 from typing import Any
 
 import falcon
@@ -12,9 +14,10 @@ from prometheus_client import CollectorRegistry
 from actors.execution.parent import end_with_parent
 from actors.messaging import broker
 from actors.messaging.broker import Publisher
-from actors.observability import tracing
+from actors.observability import probe_listener, tracing
 from actors.observability.logs import configure
 from actors.observability.metrics import ProcessMetrics
+from actors.observability.probe_listener import Application
 from actors.scheduling.work_due import WorkDue
 from db.blobs.blob_store import Blobs
 from db.settings import Settings, from_environment
@@ -41,11 +44,13 @@ from services.api.webhooks import resources as webhooks
 from services.http import exchange, operations, problems, shutdown
 from services.http.access import Access
 from services.http.access_log import AccessLog
+from services.http.connection_guard import ConnectionGuard, ConnectionLimits
 from services.http.deps import Deps
 from services.http.exchange import Listener
 from services.http.http_metrics import HttpMetrics
 from services.http.idempotency import Idempotency
 from services.http.operations import Parameters
+from services.http.places import Transfers
 from services.http.rate_limits import RateLimiter
 from services.http.request_ids import RequestId
 from services.http.request_log import RequestLog
@@ -145,6 +150,8 @@ def create_app(deps: Deps) -> falcon.App[falcon.Request, falcon.Response]:
         Access(deps.store, deps.hasher, limiter=deps.limiter),
         # After access: only authenticated callers learn which parameters exist.
         Parameters(),
+        # Before anything that reads a body: a peer may send it for as long as it likes.
+        Transfers(deps.places),
         # After everything that may refuse a request: a refused request was never started.
         Idempotency(deps.store, lease_s=deps.settings.lease_s),
         # After idempotency: a replayed answer does not need quota, even if it is used up by now.
@@ -176,6 +183,8 @@ def _listeners(deps: Deps, registry: CollectorRegistry) -> list[Listener]:
     if deps.recorder is not None:
         registry.register(deps.recorder)
         listeners.append(deps.recorder)
+    if deps.guard is not None:
+        registry.register(deps.guard)
     return listeners
 
 
@@ -188,40 +197,59 @@ def get_app() -> falcon.App[falcon.Request, falcon.Response]:
     publisher = Publisher(broker.setup(settings), prefix=settings.queue_prefix)
     # The server stops on SIGTERM; pending nudges are sent before the process exits.
     atexit.register(publisher.close)
-    store = request_store(settings)
-    recorder, limiter = start_background(settings, store)
-    return create_app(
-        Deps(
-            settings=settings,
-            store=store,
-            blobs=Blobs.of(settings),
-            publisher=publisher,
-            recorder=recorder,
-            limiter=limiter,
-            stopping=shutdown.at_signal(),
-        )
-    )
+    return serving_app(settings, blobs=Blobs.of(settings), publisher=publisher)
 
 
-def request_store(settings: Settings) -> Store:
-    """Return the store of requests, whose statements end in time for an answer."""
+def serving_app(
+    settings: Settings, *, blobs: Blobs, publisher: Publisher
+) -> falcon.App[falcon.Request, falcon.Response]:
+    """Build the application of a server process, with its threads, which run until it exits."""
+    # Statements of requests end in time for an answer.
     options = replace(
         settings.connection_options("clamor-api"),
         statement_timeout_s=settings.api_statement_timeout_s,
     )
-    return Store(settings.database_url, pool_size=settings.api_pool_size, options=options)
-
-
-def start_background(settings: Settings, store: Store) -> tuple[RequestLog, RateLimiter]:
-    """Start the background threads of a server process, which run until it exits."""
+    store = Store(settings.database_url, pool_size=settings.api_pool_size, options=options)
     recorder = RequestLog(store)
     limiter = RateLimiter(store, per_s=settings.rate_limit_per_s, burst_s=settings.rate_burst_s)
+    limits = ConnectionLimits(
+        total=settings.connections, per_address=settings.connections_per_address
+    )
+    guard = ConnectionGuard(limits)
     limiter.start()
-    atexit.register(recorder.close)
-    atexit.register(limiter.close)
-    return recorder, limiter
+    guard.start()
+    for thread in (recorder, limiter, guard):
+        atexit.register(thread.close)
+    app = create_app(
+        Deps(
+            settings=settings,
+            store=store,
+            blobs=blobs,
+            publisher=publisher,
+            recorder=recorder,
+            limiter=limiter,
+            guard=guard,
+            stopping=shutdown.at_signal(),
+        )
+    )
+    if settings.probe_address is not None:
+        probe_listener.start(_only_probes(app), settings.probe_address)
+    return app
 
 
-#: Concurrent requests of one server process besides its streams, which need a connection only
-#: briefly.
+def _only_probes(app: Application) -> Application:
+    """Return the application with every other route missing."""
+
+    def answer(env: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
+        if env["PATH_INFO"] in exchange.PROBES:
+            return app(env, start_response)
+        status = HTTPStatus.NOT_FOUND
+        start_response(f"{status.value} {status.phrase}", [("Content-Length", "0")])
+        return []
+
+    return answer
+
+
+#: Concurrent requests of one server process besides its transfers and streams, which have threads
+#: of their own and need a connection only briefly.
 SERVER_THREADS = 16

@@ -51,6 +51,19 @@ def credential(store: Store, key_id: str) -> Credential | None:
     return store.ask(_CREDENTIAL, key_id=key_id)
 
 
+def active_hashes(store: Store, *, limit: int) -> dict[str, bytes]:
+    """Return the hashes of keys that are accepted by their ID, of the newest ``limit`` keys."""
+    with store.reading() as tx:
+        rows = tx.execute(
+            select(ApiKey.id, ApiKey.secret_hash)
+            .join(User, User.id == ApiKey.user_id)
+            .where(is_active(), User.disabled_at.is_(None))
+            .order_by(ApiKey.created_at.desc())
+            .limit(limit)
+        )
+        return {row.id: row.secret_hash for row in rows}
+
+
 def is_active() -> ColumnElement[bool]:
     """Return the condition of active keys: not revoked and not expired."""
     return ApiKey.revoked_at.is_(None) & or_(

@@ -28,9 +28,9 @@ def run(args: argparse.Namespace) -> int:
     Blobs.of(settings)
     server.serve(
         "services.app:get_app",
+        settings,
         host=args.host,
         port=args.port,
         processes=args.processes,
-        streams=settings.event_streams,
     )
     return 0

@@ -12,11 +12,13 @@ from dataclasses import dataclass
 import falcon
 
 from db.queries import account_queries
+from db.queries.account_queries import Credential
 from db.store import Store
 from services.http import exchange as exchanges
 from services.http import keys, operations
 from services.http.caller_errors import MissingScope, Unauthenticated
 from services.http.rate_limits import RateLimiter
+from services.http.wrong_keys import WrongKeys
 
 #: The scope that implies all others and gives access to the data of all users.
 ADMIN = "admin"
@@ -57,6 +59,7 @@ class Access:
     ) -> None:
         self._store = store
         self._hasher = hasher
+        self._wrong_keys = WrongKeys(store, hasher)
         self._limiter = limiter
 
     def process_resource(
@@ -87,6 +90,24 @@ class Access:
         key = keys.parse(shown.strip())
         if key is None:
             raise Unauthenticated("malformed API key: it must be clamor_<id>_<secret>")
+        if not self._wrong_keys.may_be_right(key):
+            raise Unauthenticated("this API key is not known, was revoked or has expired")
+        try:
+            row = self._accepted(key)
+        except Unauthenticated:
+            self._wrong_keys.refused(key)
+            raise
+        self._wrong_keys.accepted(key, row.secret_hash)
+        return Principal(
+            row.user_id,
+            key.id,
+            frozenset(row.scopes),
+            requests_per_s=row.requests_per_s,
+            max_audio_s_per_month=row.max_audio_s_per_month,
+        )
+
+    def _accepted(self, key: keys.Shown) -> Credential:
+        """Return the credential of a key; raises :class:`Unauthenticated`."""
         row = account_queries.credential(self._store, key.id)
         # A missing key and a wrong secret get the same answer, so that existing IDs cannot be
         # probed.
@@ -97,13 +118,7 @@ class Access:
             raise Unauthenticated(
                 f"this API key {what if not row.is_disabled else 'belongs to a disabled user'}"
             )
-        return Principal(
-            row.user_id,
-            key.id,
-            frozenset(row.scopes),
-            requests_per_s=row.requests_per_s,
-            max_audio_s_per_month=row.max_audio_s_per_month,
-        )
+        return row
 
 
 def principal(req: falcon.Request) -> Principal:

@@ -75,6 +75,19 @@ class RateLimited(ServiceError):
         self.retry_after_s = retry_after_s
 
 
+class TooManyAtOnce(ServiceError):
+    """You have as many uploads, downloads or event streams in progress as one user may have in one
+    process of the server. ``detail`` says which; ``GET /v1/usage`` has the limits.
+    """
+
+    status, name, title = 429, "too-many-at-once", "Too many transfers at once"
+    advice = (
+        "Wait until some of them have ended, or retry after ``Retry-After`` seconds. Send fewer at "
+        "once."
+    )
+    retry_after_s = 1
+
+
 class InvalidIdempotencyKey(ServiceError):
     """The ``Idempotency-Key`` header is empty, repeated, longer than 255 characters, or contains
     characters that are not allowed.

@@ -13,6 +13,8 @@ from db.blobs.blob_store import Blobs
 from db.settings import Settings
 from db.store import Store
 from services.http import keys
+from services.http.connection_guard import ConnectionGuard
+from services.http.places import Places
 from services.http.quotas import Quota
 from services.http.rate_limits import RateLimiter
 from services.http.request_log import RequestLog
@@ -30,6 +32,8 @@ class Deps:
     recorder: RequestLog | None = None
     #: Enforces the rate limits of keys; None disables them.
     limiter: RateLimiter | None = None
+    #: Ends connections that break a limit; None without a server.
+    guard: ConnectionGuard | None = None
     #: Set when the process is stopping: event streams, which last for minutes, then end.
     stopping: threading.Event = field(default_factory=threading.Event)
 
@@ -47,6 +51,11 @@ class Deps:
     def quota(self) -> Quota:
         """Limits the audio of each user."""
         return Quota(self.store, limit_s=self.settings.max_audio_s_per_month)
+
+    @cached_property
+    def places(self) -> Places:
+        """Bound the transfers of each user and of the process."""
+        return Places(self.settings)
 
     @cached_property
     def backbone(self) -> backbones.WeightsSource | None:

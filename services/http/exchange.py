@@ -42,6 +42,7 @@ class Exchange:
         "is_whole",
         "key_id",
         "method",
+        "place",
         "request_id",
         "route",
         "session_id",
@@ -65,6 +66,8 @@ class Exchange:
         self.user_id: uuid.UUID | None = None
         #: The session that the path or the response (``Location``) names.
         self.session_id: uuid.UUID | None = None
+        #: The place that the exchange holds until it ends (`services.http.places`).
+        self.place: Closeable | None = None
         #: By the process's monotonic clock.
         self.began_s = time.perf_counter()
         self.duration_s = 0.0
@@ -85,6 +88,13 @@ def _named_by(headers: Iterable[tuple[str, str]]) -> uuid.UUID | None:
             except ValueError:
                 return None
     return None
+
+
+class Closeable(Protocol):
+    """Something to close when an exchange ends."""
+
+    def close(self) -> None:
+        """Close it; calling it again has no effect."""
 
 
 class Listener(Protocol):
@@ -128,6 +138,8 @@ class App(falcon.App[falcon.Request, falcon.Response]):
         return _Sent(body, exchange, self._end)
 
     def _end(self, exchange: Exchange) -> None:
+        if exchange.place is not None:
+            exchange.place.close()
         exchange.duration_s = time.perf_counter() - exchange.began_s
         for listener in self._listeners:
             try:

@@ -50,6 +50,12 @@ class HttpMetrics:
             ["process"],
             registry=registry,
         ).labels(self._process)
+        self._without_key = Counter(
+            "clamor_http_requests_without_key",
+            "Requests answered without a valid key, probes included; the request log has none",
+            ["process"],
+            registry=registry,
+        ).labels(self._process)
         # Looking up a child by its labels takes as long as all the rest; there are few children.
         self._counters: dict[tuple[str, str, int], Counter] = {}
         self._histograms: dict[str, Histogram] = {}
@@ -69,6 +75,8 @@ class HttpMetrics:
                 exchange.route, exchange.method, f"{status_class}xx", self._process
             )
         counter.inc()
+        if exchange.key_id is None:
+            self._without_key.inc()
         histogram = self._histograms.get(exchange.route)
         if histogram is None:
             histogram = self._histograms[exchange.route] = self._durations_s.labels(

@@ -22,7 +22,7 @@ from prometheus_client.registry import Collector
 from db.queries import request_queries, session_queries
 from db.queries.request_queries import RequestRow
 from db.store import Store
-from services.http.exchange import PROBES, Exchange
+from services.http.exchange import Exchange
 
 log = structlog.get_logger(__name__)
 
@@ -41,7 +41,7 @@ CLOSE_S = 5.0
 
 
 class RequestLog(Collector):
-    """A listener that writes each exchange as a row of ``api_requests``."""
+    """A listener that writes each exchange of a valid key as a row of ``api_requests``."""
 
     def __init__(self, store: Store, *, most_waiting: int = MOST_WAITING) -> None:
         self._store = store
@@ -63,8 +63,11 @@ class RequestLog(Collector):
         """Do nothing: a row needs the finished exchange."""
 
     def ended(self, exchange: Exchange, /) -> None:
-        """Buffer the exchange; drop it if the buffer is full."""
-        if exchange.route in PROBES:
+        """Buffer the exchange; drop it if the buffer is full.
+
+        Requests without a valid key get no row: anybody can make thousands of them in a second.
+        """
+        if exchange.key_id is None:
             return
         with self._lock:
             n_waiting = len(self._waiting)

@@ -32,8 +32,8 @@ def _without_body(on_get: Callable[..., None]) -> Callable[..., None]:
         self: Resource, req: falcon.Request, resp: falcon.Response, **params: object
     ) -> None:
         on_get(self, req, resp, **params)
-        # Nothing reads the stream, so nothing else closes it: an open file, or a place of a stream.
-        if resp.stream is not None:
-            resp.stream.close()  # type: ignore[union-attr]
+        # Nothing reads the stream, so nothing else closes an open file.
+        if resp.stream is not None and hasattr(resp.stream, "close"):
+            resp.stream.close()
 
     return on_head

@@ -25,6 +25,22 @@ class Stopping(ServiceError):
     retry_after_s = RETRY_AFTER_S
 
 
+class ServerBusy(ServiceError):
+    """The process that received the request serves as many uploads, or downloads, as it can."""
+
+    status, name, title = 503, "server-busy", "The server is busy; retry shortly"
+    advice = "Retry after ``Retry-After`` seconds."
+    retry_after_s = RETRY_AFTER_S
+
+
+class TooManyStreams(ServiceError):
+    """This process has reached its maximum number of open event streams."""
+
+    status, name, title = 503, "too-many-streams", "Too many event streams"
+    advice = "Poll the session instead, or retry after ``Retry-After`` seconds."
+    retry_after_s = RETRY_AFTER_S
+
+
 class StoreUnavailable(ServiceError):
     """The database or the blob store is temporarily unavailable."""
 

@@ -17,6 +17,7 @@ from services.http.caller_errors import (
     RateLimited,
     RequestUnderWay,
     SecretNotShown,
+    TooManyAtOnce,
     Unauthenticated,
 )
 from services.http.errors import ServiceError
@@ -30,7 +31,7 @@ from services.http.request_errors import (
     InvalidParameter,
     UnsupportedMediaType,
 )
-from services.http.server_errors import InternalError, StoreUnavailable
+from services.http.server_errors import InternalError, ServerBusy, StoreUnavailable
 from services.openapi.examples import Example
 from services.openapi.json_schemas import BINARY, REF, prose
 from services.openapi.objects import (
@@ -54,6 +55,7 @@ def problems_of(promise: Operation) -> list[type[ServiceError]]:
     found: set[type[ServiceError]] = {InternalError, InvalidParameter, *promise.problems}
     if promise.scope is not None:
         found |= {Unauthenticated, MissingScope, RateLimited, StoreUnavailable}
+        found |= {TooManyAtOnce, ServerBusy}
     if promise.takes_audio:
         found.add(QuotaExceeded)
     if promise.keyed:

@@ -35,10 +35,9 @@ from actors.observability.logs import configure
 from db import migrate
 from db.settings import from_environment
 from db.store import Store
-from services.app import create_app, request_store, start_background
+from services.app import serving_app
 from services.client import ApiError, Client
-from services.http import keys, shutdown
-from services.http.deps import Deps
+from services.http import keys
 from services.processes import embedded, first_key, homes, server, startup
 from services.processes.homes import Service, StandaloneError
 
@@ -93,10 +92,10 @@ def run(*, home: Path, host: str, port: int, is_private: bool) -> None:
         watch.expect(url, on_answer)
         server.serve(
             "services.processes.standalone:get_app",
+            from_environment(),
             host=host,
             port=port,
             processes=1,
-            streams=from_environment().event_streams,
         )
 
 
@@ -249,19 +248,7 @@ def get_app() -> falcon.App[falcon.Request, falcon.Response]:
     memory.emit_after("process_boot")
     working.start()
     atexit.register(working.stop)
-    store = request_store(settings)
-    recorder, limiter = start_background(settings, store)
-    return create_app(
-        Deps(
-            settings=settings,
-            store=store,
-            blobs=runtime.blobs,
-            publisher=runtime.publisher,
-            recorder=recorder,
-            limiter=limiter,
-            stopping=shutdown.at_signal(),
-        )
-    )
+    return serving_app(settings, blobs=runtime.blobs, publisher=runtime.publisher)
 
 
 @contextmanager

@@ -1,12 +1,14 @@
-"""docs/reliability.md names the test of each of its promises: the test must exist."""
+"""Documents name the test of each of their promises: the test must exist."""
 
 from __future__ import annotations
 
 import re
 from pathlib import Path
 
+import pytest
+
 TESTS = Path(__file__).parents[1]
-DOCUMENT = TESTS.parent / "docs" / "reliability.md"
+DOCS = TESTS.parent / "docs"
 #: Short names that the document uses for files it names often.
 SHORT = {
     "windows": "integration/audio/test_failure_windows.py",
@@ -18,13 +20,14 @@ SHORT = {
 }
 
 
-def test_every_test_that_the_table_names_is_there() -> None:
+@pytest.mark.parametrize(("document", "least"), [("reliability.md", 20), ("security.md", 5)])
+def test_every_test_that_a_table_names_is_there(document: str, least: int) -> None:
     named, file = [], ""
-    for prefix, test in re.findall(r"`([\w/.]*)::(test_\w+)`", DOCUMENT.read_text()):
+    for prefix, test in re.findall(r"`([\w/.]*)::(test_\w+)`", (DOCS / document).read_text()):
         # Without a file it is the previous one.
         file = SHORT.get(prefix, prefix) or file
         named.append((file, test))
-    assert len(named) > 20
+    assert len(named) > least
     missing = [
         f"{file}::{test}"
         for file, test in named

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from services.http.errors import RETRY_AFTER_S, InvalidFields, ServiceError
+from services.http.errors import InvalidFields, ServiceError
 
 
 class IncompleteUpload(ServiceError):
@@ -93,11 +93,3 @@ class RangeNotSatisfiable(ServiceError):
     def __init__(self, detail: str, *, size_bytes: int) -> None:
         super().__init__(detail)
         self.headers = {"Content-Range": f"bytes */{size_bytes}"}
-
-
-class TooManyStreams(ServiceError):
-    """This process has reached its maximum number of open event streams."""
-
-    status, name, title = 503, "too-many-streams", "Too many event streams"
-    advice = "Poll the session instead, or retry after ``Retry-After`` seconds."
-    retry_after_s = RETRY_AFTER_S

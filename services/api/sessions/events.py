@@ -20,14 +20,13 @@ from sqlalchemy.exc import TimeoutError as PoolTimeout
 from db.queries import session_queries
 from db.store import Store
 from services.api.sessions import schemas
-from services.api.sessions.errors import TooManyStreams
 from services.api.sessions.resources import fetch_view
-from services.http.access import owner
-from services.http.deps import Deps
+from services.http import exchange as exchanges
+from services.http.access import owner, principal
 from services.http.not_found import NotFound
 from services.http.operations import operation
 from services.http.resource import Resource
-from services.http.server_errors import Stopping
+from services.http.server_errors import Stopping, TooManyStreams
 
 log = structlog.get_logger(__name__)
 
@@ -45,34 +44,8 @@ LONGEST_S = 600.0
 RETRY_MS = 1_000
 
 
-class Places:
-    """Limits the concurrent streams of this process, and ends them when it stops."""
-
-    def __init__(self, n_places: int, *, stopping: threading.Event) -> None:
-        self._free = threading.Semaphore(n_places)
-        self._n_places = n_places
-        self.stopping = stopping
-
-    def take(self) -> None:
-        """Take a place; raises :class:`TooManyStreams` or :class:`Stopping`."""
-        if self.stopping.is_set():
-            raise Stopping("this process is shutting down")
-        if not self._free.acquire(blocking=False):
-            raise TooManyStreams(
-                f"all {self._n_places} event streams are in use; poll the session instead"
-            )
-
-    def give_back(self) -> None:
-        """Release a place."""
-        self._free.release()
-
-
 class SessionEvents(Resource):
     """``GET /v1/sessions/{session_id}/events``."""
-
-    def __init__(self, deps: Deps) -> None:
-        super().__init__(deps)
-        self._places = Places(deps.settings.event_streams, stopping=deps.stopping)
 
     @operation(
         scope="sessions:read",
@@ -84,60 +57,51 @@ class SessionEvents(Resource):
 
         ``Last-Event-ID`` is ignored: a stream always starts with the current state of the session.
         """
+        if self.deps.stopping.is_set():
+            raise Stopping("this process is shutting down")
         fetch_view(self.deps.store, session_id, owner=owner(req))
+        exchanges.of(req).place = self.deps.places.streams.take(principal(req).user_id)
         resp.content_type = "text/event-stream"
         resp.cache_control = ["no-cache"]
         # Disables the buffering of the response in nginx.
         resp.set_header("X-Accel-Buffering", "no")
-        resp.stream = Stream(self.deps.store, session_id, self._places, owner=owner(req))
+        resp.stream = Stream(self.deps.store, session_id, self.deps.stopping, owner=owner(req))
 
 
 class Stream(Iterator[bytes]):
-    """An iterator over the messages of one stream; it holds a place until it is closed.
-
-    It is not a generator: the server may close it before it reads anything, and closing a generator
-    that has not started does not run its ``finally``.
+    """An iterator over the messages of one stream, until ``stopping`` is set or it has lasted long
+    enough.
     """
 
     def __init__(
-        self, store: Store, session_id: uuid.UUID, places: Places, *, owner: uuid.UUID | None = None
+        self,
+        store: Store,
+        session_id: uuid.UUID,
+        stopping: threading.Event,
+        *,
+        owner: uuid.UUID | None = None,
     ) -> None:
         self._store = store
         self._session_id = session_id
         self._owner = owner
-        self._places = places
+        self._stopping = stopping
         self._version = b""
         self._sent: schemas.Session | None = None
         self._ends_at = time.monotonic() + LONGEST_S
         self._pause_s = 0.0
-        self._lock = threading.Lock()
-        places.take()
-        self._has_place = True
 
     def __next__(self) -> bytes:
-        try:
-            piece = self._next_piece()
-        except BaseException:
-            self.close()
-            raise
+        piece = self._next_piece()
         if piece is None:
-            self.close()
             raise StopIteration
         return piece
-
-    def close(self) -> None:
-        """Release the place. Calling it again has no effect."""
-        with self._lock:
-            had_place, self._has_place = self._has_place, False
-        if had_place:
-            self._places.give_back()
 
     def _next_piece(self) -> bytes | None:
         """Wait for the next message and return it; None at the end of the stream."""
         if self._sent is not None and self._sent.finished:
             return None
         silent_until = time.monotonic() + HEARTBEAT_S
-        while not self._places.stopping.wait(self._pause_s) and time.monotonic() < self._ends_at:
+        while not self._stopping.wait(self._pause_s) and time.monotonic() < self._ends_at:
             self._pause_s = LOOK_S
             is_silent = time.monotonic() >= silent_until
             try:
