@@ -48,9 +48,9 @@ EVERLASTING_NAME = "a.root-servers.net"
 #: After the resolver failed, names count as unresolvable for this long. A resolver that does not
 #: answer takes a worker's time for each name.
 RESOLVER_PAUSE_S = 30.0
+_NO_NAME = "no name can be resolved at the moment"
 _REDIRECTS = (301, 302, 303, 307, 308)
 #: Statuses below 500 after which a retry may succeed.
-_NO_NAME = "no name can be resolved at the moment"
 _MAY_PASS = (408, 425, 429)
 
 

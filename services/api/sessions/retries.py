@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import uuid
-from typing import Literal
+from typing import Annotated, Literal
 
 import falcon
 import msgspec
@@ -34,7 +34,7 @@ class NewRetries(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
     #: failed for good, such as an undecodable recording; for administrators.
     which: Literal["given-up", "failed"]
     #: Only sessions with this problem code.
-    code: str | None = None
+    code: Annotated[str, msgspec.Meta(max_length=100)] | None = None
     #: Only sessions of this batch.
     batch_id: uuid.UUID | None = None
     #: Only sessions that ended at this time or later.

@@ -13,9 +13,10 @@ from pathlib import Path
 import sqlalchemy.exc
 from dramatiq.middleware import Shutdown, TimeLimitExceeded
 
-from actors import worker  # noqa: F401  - defines every error
+from actors import worker  # noqa: F401  - defines the errors of everyday work
 from actors.execution import failures
 from actors.science.errors import ScienceError
+from actors.training import train, validate  # noqa: F401  - and of training
 from db.blobs.errors import BlobError, BlobMissing, StorageFull, StorageUnavailable
 from tests.support import golden
 
