@@ -1,8 +1,9 @@
 """Queries for the objects of a schema in the catalog, see :mod:`db.catalog`.
 
 Partitions are left out: which there are depends on the time, and they have what their table has.
-Included are objects that only a partition has, and a default partition. So are views, since a
-column that a view uses cannot be changed. Objects of extensions are theirs.
+Included are a default partition, and triggers and constraints that only a partition has; its
+indexes and its storage are for the administrator to choose. Views are included too, since a column
+that a view uses cannot be changed. Objects of extensions are not.
 """
 
 from __future__ import annotations
@@ -97,8 +98,7 @@ _INDEXES = """
     FROM pg_index
     JOIN pg_class AS indexed ON indexed.oid = indexrelid
     JOIN pg_class AS tables ON tables.oid = indrelid
-    WHERE indexed.relnamespace = {schema}
-      AND NOT (tables.relispartition AND indexed.relispartition)
+    WHERE indexed.relnamespace = {schema} AND NOT tables.relispartition
       AND NOT EXISTS (SELECT FROM pg_constraint WHERE conindid = indexrelid AND contype <> 'f')
       AND NOT EXISTS (
           SELECT FROM pg_depend
