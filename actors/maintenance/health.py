@@ -188,9 +188,14 @@ def _scheduler(runtime: Runtime) -> JsonObject:
 def _partitions(runtime: Runtime) -> JsonObject:
     """Check that there are partitions for the coming months, and none past their retention."""
     with runtime.store.transaction() as tx:
-        ends, now = partition_queries.ends(tx), session_queries.clock(tx)
-    facts = {"until": {table: each.last and each.last.isoformat() for table, each in ends.items()}}
-    if faults := list(partitions.faults(ends, now=now, settings=runtime.settings)):
+        bounds, now = partition_queries.bounds(tx), session_queries.clock(tx)
+    facts = {
+        "until": {
+            table: partitions.reach(each, now).isoformat() if each else None
+            for table, each in bounds.items()
+        }
+    }
+    if faults := list(partitions.faults(bounds, now=now, settings=runtime.settings)):
         raise Fault("; ".join(faults), **facts)
     return facts
 

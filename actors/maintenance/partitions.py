@@ -6,7 +6,7 @@ longer. No row is deleted: that would write each of them to the WAL, and leave s
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
 
 import structlog
@@ -15,7 +15,7 @@ from sqlalchemy.exc import OperationalError
 
 from actors.scheduling.job_runs import ScheduledRun
 from db.queries import partition_queries
-from db.queries.partition_queries import METRICS, REQUESTS, Ends
+from db.queries.partition_queries import METRICS, REQUESTS, Bounds
 from db.settings import Settings
 
 log = structlog.get_logger(__name__)
@@ -41,16 +41,28 @@ def drop(run: ScheduledRun) -> list[str]:
     return dropped
 
 
-def faults(ends: Mapping[str, Ends], *, now: datetime, settings: Settings) -> Iterator[str]:
+def reach(bounds: Sequence[Bounds], now: datetime) -> datetime:
+    """Return until when partitions follow each other without a gap; now if there is none."""
+    until = now
+    for begins, ends in bounds:
+        if begins <= until < ends:
+            until = ends
+    return until
+
+
+def faults(
+    partitions: Mapping[str, Sequence[Bounds]], *, now: datetime, settings: Settings
+) -> Iterator[str]:
     """Yield what is wrong with the partitions, with the remedy."""
     kept = _kept(settings)
-    for table, (first, last) in sorted(ends.items()):
-        if first is None or last is None:
-            yield f"{table} has no partition: run clamor migrate"
-            continue
-        if last - now < AHEAD:
-            yield f"{table} has no partition from {last.date()} on: run clamor migrate"
-        if table in kept and first + kept[table] + LATE < now:
+    for table, bounds in sorted(partitions.items()):
+        until = reach(bounds, now)
+        if until - now < AHEAD:
+            yield (
+                f"{table} has no partition from {until.date()} on: move a table that has its name"
+                " to another schema, and run clamor migrate"
+            )
+        if bounds and table in kept and bounds[0].ends + kept[table] + LATE < now:
             yield (
                 f"{table} has a partition that is past its retention by more than"
                 f" {LATE.days} days: run clamor schedule run clean_up while no dump or other long"

@@ -42,6 +42,7 @@ REMEDIES: tuple[tuple[type[psycopg.Error], str], ...] = (
     (errors.NotNullViolation, f"fill the empty rows, {AGAIN}"),
     (errors.ForeignKeyViolation, f"remove or correct the rows that refer to no row, {AGAIN}"),
     (errors.UniqueViolation, f"remove the duplicate rows, {AGAIN}"),
+    (errors.DuplicateTable, f"move the table to another schema, {AGAIN}"),
     (errors.AdminShutdown, f"wait until the server accepts connections, {AGAIN}"),
 )
 

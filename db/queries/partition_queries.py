@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import NamedTuple
 
-from sqlalchemy import ColumnElement, func, select, text
+from sqlalchemy import ColumnElement, column, exists, func, select, table, text
 from sqlalchemy.orm import Session
 
 from db.tables.metrics import ProcessingMetric
@@ -32,7 +32,7 @@ def create_partitions(tx: Session) -> Sequence[str]:
     return tx.scalars(select(func.create_partitions())).all()
 
 
-def drop_partition(tx: Session, table: str, *, older_than: timedelta) -> str | None:
+def drop_partition(tx: Session, parent: str, *, older_than: timedelta) -> str | None:
     """Drop the oldest partition of a table if all its rows are older than this; return its name.
 
     Readers and writers of the table wait until the end of the transaction.
@@ -42,36 +42,47 @@ def drop_partition(tx: Session, table: str, *, older_than: timedelta) -> str | N
     sqlalchemy.exc.OperationalError
         If another transaction uses the table for longer than the function waits, 0.2 s.
     """
-    return tx.scalar(select(func.drop_partition(table, older_than)))
+    return tx.scalar(select(func.drop_partition(parent, older_than)))
 
 
-def is_partitioned_now(table: str) -> ColumnElement[bool]:
-    """Return the condition that a table has the partition of this month."""
+_inherits = table("pg_inherits", column("inhrelid"), column("inhparent"), schema="pg_catalog")
+
+
+def is_partitioned_now(parent: str) -> ColumnElement[bool]:
+    """Return the condition that a table has the partition of this month.
+
+    A table that was detached keeps its name.
+    """
     month = func.to_char(func.timezone("UTC", func.now()), "_YYYY_MM")
-    return func.to_regclass(func.concat(table, month)).is_not(None)
+    return exists().where(
+        _inherits.c.inhrelid == func.to_regclass(func.concat(parent, month)),
+        _inherits.c.inhparent == func.to_regclass(parent),
+    )
 
 
-class Ends(NamedTuple):
-    """The end of a table's first partition, and that of its last; None without partitions."""
+class Bounds(NamedTuple):
+    """The begin of a partition, and its end."""
 
-    first: datetime | None
-    last: datetime | None
+    begins: datetime
+    ends: datetime
 
 
-_ENDS = text("""
-    SELECT name, min(ends) AS first, max(ends) AS last
+_BOUNDS = text("""
+    SELECT name, CAST(bounds[1] AS timestamptz) AS begins, CAST(bounds[2] AS timestamptz) AS ends
     FROM unnest(CAST(:tables AS text[])) AS name
-    LEFT JOIN pg_inherits ON inhparent = to_regclass(name)
-    LEFT JOIN pg_class ON pg_class.oid = inhrelid
-    LEFT JOIN LATERAL CAST(
-        substring(pg_get_expr(relpartbound, pg_class.oid) FROM $$TO \\('([^']+)'\\)$$)
-        AS timestamptz
-    ) AS ends ON true
-    GROUP BY name
+    JOIN pg_inherits ON inhparent = to_regclass(name)
+    JOIN pg_class ON pg_class.oid = inhrelid
+    CROSS JOIN LATERAL regexp_match(
+        pg_get_expr(relpartbound, pg_class.oid), $$FROM \\('([^']+)'\\) TO \\('([^']+)'\\)$$
+    ) AS bounds
+    WHERE bounds IS NOT NULL
+    ORDER BY begins
 """)
 
 
-def ends(tx: Session) -> Mapping[str, Ends]:
-    """Return the ends of the partitions, by table."""
-    rows = tx.execute(_ENDS, {"tables": [REQUESTS, METRICS]})
-    return {row.name: Ends(row.first, row.last) for row in rows}
+def bounds(tx: Session) -> Mapping[str, Sequence[Bounds]]:
+    """Return the bounds of the partitions by table, the oldest first."""
+    found: dict[str, list[Bounds]] = {REQUESTS: [], METRICS: []}
+    for row in tx.execute(_BOUNDS, {"tables": list(found)}):
+        found[row.name].append(Bounds(row.begins, row.ends))
+    return found

@@ -21,10 +21,14 @@ BEGIN
         ) AS month
     LOOP
         part := parent || to_char(begins, '_YYYY_MM');
-        CONTINUE WHEN to_regclass(quote_ident(part)) IS NOT NULL;
+        CONTINUE WHEN EXISTS (
+            SELECT FROM pg_inherits WHERE inhrelid = to_regclass(quote_ident(part))
+        );
         -- Another process may be creating it, and have finished when this one has the lock.
         EXECUTE format('LOCK TABLE ONLY %I IN SHARE UPDATE EXCLUSIVE MODE', parent);
-        CONTINUE WHEN to_regclass(quote_ident(part)) IS NOT NULL;
+        CONTINUE WHEN EXISTS (
+            SELECT FROM pg_inherits WHERE inhrelid = to_regclass(quote_ident(part))
+        );
         -- CREATE TABLE ... PARTITION OF would wait for every transaction that uses the table.
         EXECUTE format(
             'CREATE TABLE %I (LIKE %I INCLUDING DEFAULTS INCLUDING CONSTRAINTS)', part, parent

@@ -20,8 +20,9 @@ from psycopg import errors
 
 from actors.execution.runtime import Runtime
 from actors.messaging import broker
-from actors.messaging.messages import CleanUp
+from actors.messaging.messages import CheckHealth, CleanUp
 from db import migrate
+from db.migration.errors import MigrationError
 from db.queries import partition_queries, retention_queries
 from db.queries.partition_queries import METRICS, REQUESTS
 from db.settings import Settings
@@ -278,6 +279,23 @@ def test_work_is_done_without_a_partition_for_its_metrics(runtime: Runtime) -> N
         assert tx.connection().exec_driver_sql("SELECT step FROM processing_metrics").all() == [
             (CleanUp.actor,)
         ]
+
+
+def test_a_month_that_was_detached_is_none(runtime: Runtime) -> None:
+    """It keeps its name, so no other can be created in its place."""
+    [name] = named(0, tables=(METRICS,))
+    with psycopg.connect(runtime.settings.database_url, autocommit=True) as connection:
+        connection.execute(f"ALTER TABLE {METRICS} DETACH PARTITION {name}")
+        done = run_to_the_end(runtime, add(runtime, recordings.encode(recordings.demo())))
+        assert done.state == "completed", done.problem
+        with pytest.raises(errors.DuplicateTable, match=name):
+            created(connection)
+        with pytest.raises(MigrationError, match="move the table to another schema"):
+            migrate.upgrade(runtime.settings.database_url)
+        fault = findings(ask(runtime, CheckHealth()))["faults"]["partitions"]
+        assert fault.startswith(f"{METRICS} has no partition from {datetime.now(UTC).date()} on")
+        connection.execute(f"ALTER TABLE {name} RENAME TO mine")
+        assert created(connection) == {name}
 
 
 def test_the_removal_of_a_user_reaches_every_month(

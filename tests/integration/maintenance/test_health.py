@@ -135,7 +135,7 @@ def invalid_index(runtime: Runtime, _patch: pytest.MonkeyPatch) -> None:
         (damaged_model, "model", "hash"),
         (late_work, "queues", "audio.process"),
         (no_partition, "partitions", "api_requests has no partition from"),
-        (no_partitions, "partitions", "processing_metrics has no partition: run clamor migrate"),
+        (no_partitions, "partitions", "processing_metrics has no partition from"),
         (old_partition, "partitions", "past its retention"),
     ],
 )
