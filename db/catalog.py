@@ -35,11 +35,14 @@ def differences(connection: Connection) -> list[str]:
     """
     found = _read(connection, "quote_ident(current_schema())::regnamespace")
     expected = _expected(connection)
-    return [
+    lines = [
         line
         for key in sorted(expected.keys() | found.keys())
         for line in _compare(key, found.get(key), expected.get(key))
     ]
+    names = {"names": sorted(Base.metadata.tables)}
+    of_roles = connection.scalars(text(catalog_queries.PRIVILEGES), names)
+    return [*lines, *(f"{line}: run the SQL of clamor migrate --grant" for line in of_roles)]
 
 
 def _compare(

@@ -152,3 +152,32 @@ _FUNCTIONS = """
 
 #: Each returns the kind and the name of objects, and facts about them; ``{schema}`` is theirs.
 QUERIES = (_TABLES, _COLUMNS, _CONSTRAINTS, _INDEXES, _TRIGGERS, _RULES, _FUNCTIONS)
+
+#: Names the tables that belong to another role than ``audio_sessions``, and the privileges that a
+#: role lacks which may write to that one: a table that another role than the owner created or
+#: restored has no default privileges.
+PRIVILEGES = """
+    WITH ours AS (
+        SELECT oid, relname, relowner FROM pg_class
+        WHERE relnamespace = quote_ident(current_schema())::regnamespace AND relkind IN ('r', 'p')
+          AND relname = ANY (CAST(:names AS text[]))
+    ),
+    sessions AS (SELECT oid, relowner FROM ours WHERE relname = 'audio_sessions'),
+    writers AS (
+        SELECT DISTINCT grantee FROM sessions
+        JOIN pg_class USING (oid)
+        CROSS JOIN LATERAL aclexplode(relacl)
+        WHERE privilege_type = 'INSERT' AND grantee NOT IN (0, sessions.relowner)
+    )
+    SELECT format('table %s belongs to %s, and audio_sessions to %s', relname,
+                  pg_get_userbyid(ours.relowner), pg_get_userbyid(sessions.relowner))
+    FROM ours CROSS JOIN sessions WHERE ours.relowner <> sessions.relowner
+    UNION ALL
+    SELECT format('role %s has no %s on table %s', pg_get_userbyid(grantee),
+                  string_agg(privilege, ', ' ORDER BY privilege), relname)
+    FROM ours CROSS JOIN writers
+    CROSS JOIN unnest(ARRAY['SELECT', 'INSERT', 'UPDATE', 'DELETE']) AS privilege
+    WHERE NOT has_table_privilege(grantee, ours.oid, privilege)
+    GROUP BY grantee, relname
+    ORDER BY 1
+"""

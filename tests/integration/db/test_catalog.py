@@ -214,6 +214,26 @@ def test_a_role_that_owns_nothing_can_compare(connection: Connection) -> None:
     assert catalog.differences(connection) == []
 
 
+def test_tables_of_another_role_are_named(connection: Connection) -> None:
+    app, other = f"app_{new_id().hex}", f"other_{new_id().hex}"
+    # Rolled back with the transaction.
+    for change in (
+        f"CREATE ROLE {app}",
+        f"CREATE ROLE {other}",
+        f"GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA public TO {app}",
+    ):
+        connection.execute(text(change))
+    assert catalog.differences(connection) == []
+    connection.execute(text(f"REVOKE INSERT, UPDATE ON turns FROM {app}"))
+    connection.execute(text(f"ALTER TABLE users OWNER TO {other}"))
+    owner = connection.scalar(text("SELECT current_user"))
+    remedy = "run the SQL of clamor migrate --grant"
+    assert catalog.differences(connection) == [
+        f"role {app} has no INSERT, UPDATE on table turns: {remedy}",
+        f"table users belongs to {other}, and audio_sessions to {owner}: {remedy}",
+    ]
+
+
 def test_an_empty_database_lacks_everything(connection: Connection) -> None:
     connection.execute(text("DROP SCHEMA public CASCADE"))
     connection.execute(text("CREATE SCHEMA public"))
