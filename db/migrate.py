@@ -40,7 +40,7 @@ from db.unreachable import first_line, reached
 
 log = structlog.get_logger(__name__)
 
-#: How migrations connect. Their steps have timeouts of their own.
+#: How migrations connect. Each step sets its timeouts.
 CONNECTION = ConnectionOptions(application_name="clamor-migrate")
 #: The settings of their URL, as an error names them.
 URLS = f"{MIGRATION_VARIABLE} or {DATABASE_VARIABLE}"

@@ -368,7 +368,7 @@ def test_a_dump_has_the_partitions_and_their_functions(
 
 @pytest.fixture(scope="module", params=["found", "embedded"])
 def roles(request: pytest.FixtureRequest) -> Iterator[WithRoles]:
-    """Yield roles in a schema of their own; its name needs quotes."""
+    """Yield roles, and tables in a schema whose name needs quotes."""
     with servers.database_of(request.param) as url, with_roles(url, schema='Clamor\'s "2"') as made:
         migrate.upgrade(made.owner_url)
         accounts.add_first(made.app_url)

@@ -1,4 +1,4 @@
-"""An owner that migrates, an application without DDL, and a reader, in a schema of their own.
+"""An owner that migrates, an application without DDL, and a reader, in another schema than public.
 
 On the other tests' server, and on the embedded one, which is a later release.
 """
