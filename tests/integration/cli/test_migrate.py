@@ -72,7 +72,7 @@ def sentence(name: str, **values: str) -> str:
 
 
 def test_it_needs_a_database_alone(clamor_migrate: Migrate, shipped: str) -> None:
-    assert clamor_migrate("", code=1) == sentence("no database")
+    assert clamor_migrate("", code=2) == sentence("no database")
     assert clamor_migrate(shipped) == f"at revision {migrate.head()}\n"
 
 
@@ -85,7 +85,7 @@ def test_the_url_of_migrations_comes_first(
 
 def test_errors_name_the_remedy(clamor_migrate: Migrate, shipped: str, role_url: str) -> None:
     assert clamor_migrate(NOWHERE, code=2) == sentence("no server")
-    assert clamor_migrate("topsecret", code=1) == sentence("no URL")
+    assert clamor_migrate("topsecret", code=2) == sentence("no URL")
     last = ", ".join(script.revision for script in SHIPPED.revisions[-3:])
     assert clamor_migrate(shipped, "--to", "x", code=1) == sentence("no revision", last=last)
     down = clamor_migrate(role_url, "--down", "base", "--lose-data", code=1)
