@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
 import secrets
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -53,6 +56,26 @@ def shipped(postgres_url: str) -> Iterator[str]:
         yield url
 
 
+def test_a_rollout_waits_for_the_migration(postgres_url: str, tmp_path: Path) -> None:
+    with servers.database(postgres_url) as url:
+        env = {
+            **os.environ,
+            "DATABASE_URL": url,
+            "AMQP_URL": "amqp://127.0.0.1:9/",
+            "BLOB_URL": (tmp_path / "blobs").as_uri(),
+        }
+        command = [sys.executable, "-m", "services.cli", "migrate", "--wait"]
+        with subprocess.Popen(
+            command, env=env, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        ) as waiting:
+            assert waiting.stderr is not None
+            assert "schema_awaited" in waiting.stderr.readline()
+            assert waiting.poll() is None
+            migrate.upgrade(url)
+            printed, _ = waiting.communicate(timeout=60)
+        assert (waiting.returncode, printed) == (0, "the database has the schema of this release\n")
+
+
 @pytest.fixture
 def role_url(shipped: str) -> Iterator[str]:
     """The database, as a role that may only read it."""
@@ -72,7 +95,7 @@ def sentence(name: str, **values: str) -> str:
 
 
 def test_it_needs_a_database_alone(clamor_migrate: Migrate, shipped: str) -> None:
-    assert clamor_migrate("", code=1) == sentence("no database")
+    assert clamor_migrate("", code=2) == sentence("no database")
     assert clamor_migrate(shipped) == f"at revision {migrate.head()}\n"
 
 
@@ -85,7 +108,7 @@ def test_the_url_of_migrations_comes_first(
 
 def test_errors_name_the_remedy(clamor_migrate: Migrate, shipped: str, role_url: str) -> None:
     assert clamor_migrate(NOWHERE, code=2) == sentence("no server")
-    assert clamor_migrate("topsecret", code=1) == sentence("no URL")
+    assert clamor_migrate("topsecret", code=2) == sentence("no URL")
     last = ", ".join(script.revision for script in SHIPPED.revisions[-3:])
     assert clamor_migrate(shipped, "--to", "x", code=1) == sentence("no revision", last=last)
     down = clamor_migrate(role_url, "--down", "base", "--lose-data", code=1)
