@@ -1,4 +1,4 @@
-"""Answers probes and metrics at an address of their own, with threads of their own.
+"""Answers probes and metrics at a separate address, by separate threads.
 
 The HTTP server answers them, too; but a flood of requests, or a process out of connections, delays
 those answers, and a probe that is late has the process restarted or taken out of service.

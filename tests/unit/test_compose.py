@@ -135,14 +135,13 @@ def test_ports_are_those_that_processes_listen_on() -> None:
     probe_port = SERVICES["api"]["environment"]["CLAMOR_PROBE_ADDRESS"].rpartition(":")[2]
     api_port = parser().parse_args(SERVICES["api"]["command"]).port
     assert SERVICES["api"]["ports"] == [f"127.0.0.1:{api_port}:{api_port}"]
-    for role, port in (("api", api_port), ("worker", probe_port), ("scheduler", probe_port)):
-        assert f"http://127.0.0.1:{port}/health/ready" in SERVICES[role]["healthcheck"]["test"][-1]
+    for role in ("api", "worker", "scheduler"):
+        asked = SERVICES[role]["healthcheck"]["test"][-1]
+        assert f"http://127.0.0.1:{probe_port}/health/ready" in asked
     scraped = yaml.safe_load((DEPLOY / "compose/prometheus.yml").read_text())["scrape_configs"]
-    assert {
-        (config["names"][0], str(config["port"]))
-        for each in scraped
-        for config in each["dns_sd_configs"]
-    } == {("api", str(api_port)), ("worker", probe_port), ("scheduler", probe_port)}
+    configs = [config for each in scraped for config in each["dns_sd_configs"]]
+    assert {config["names"][0] for config in configs} == {"api", "worker", "scheduler"}
+    assert {str(config["port"]) for config in configs} == {probe_port}
     # Only on this machine.
     for service in SERVICES.values():
         assert all(port.startswith("127.0.0.1:") for port in service.get("ports", ()))

@@ -182,7 +182,7 @@ def test_settings_exist_and_their_ports_are_open() -> None:
     ours = {name for name in {*config, *secrets} if not name.startswith("AWS_")}
     assert ours <= known
     probe_port = int(config["CLAMOR_PROBE_ADDRESS"].rpartition(":")[2])
-    for role in ("worker", "scheduler"):
+    for role in ("api", "worker", "scheduler"):
         [container] = pods(BASE)[role]["containers"]
         assert {"name": "probes", "containerPort": probe_port} in container["ports"]
     open_ports = {
