@@ -54,7 +54,9 @@ def amqp_url(text: str) -> str:
         # A host with an @ is the end of a password, and would be printed in errors.
         is_right = parts.scheme in ("amqp", "amqps") and "@" not in (parts.hostname or "@")
         pika.URLParameters(text)
-    except (ValueError, LookupError, TypeError):
+    except OSError:
+        raise ValueError("its ssl_options must name files that can be read") from None
+    except (ValueError, LookupError, TypeError, AttributeError, SyntaxError):
         # The reason would repeat a part of the URL, possibly of its password.
         is_right = False
     if not is_right:

@@ -254,7 +254,7 @@ class Settings:
     # -- Probes --
 
     #: Where a process also answers probes and metrics, such as ``0.0.0.0:8001``
-    #: (docs/operations.md#probes), with threads of their own. Without it workers and the scheduler
+    #: (docs/operations.md#probes), by separate threads. Without it workers and the scheduler
     #: answer none, and the API only beside other requests. Processes of one command share it;
     #: others on the same machine need another port.
     probe_address: tuple[str, int] | None = _setting(

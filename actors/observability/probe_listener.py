@@ -1,4 +1,4 @@
-"""Answers probes and metrics at an address of their own, with threads of their own.
+"""Answers probes and metrics at a separate address, by separate threads.
 
 The HTTP server answers them, too; but a flood of requests, or a process out of connections, delays
 those answers, and a probe that is late has the process restarted or taken out of service.
@@ -19,6 +19,7 @@ from prometheus_client import CollectorRegistry
 from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
 
 from actors.observability.readiness import Readiness
+from db.settings import SettingsError
 
 #: Requests at once; further connections are closed. Probes take three seconds at most.
 THREADS = 8
@@ -65,6 +66,24 @@ class _Server(ThreadingMixIn, WSGIServer):
 
     def handle_error(self, request: Any, client_address: Any) -> None:
         """Ignore a peer that has left; the application logs its own errors."""
+
+
+def require_free(address: tuple[str, int]) -> None:
+    """Raise :class:`SettingsError` if a process of another command listens at an address already.
+
+    Called before the processes of a command start, which share the address.
+    """
+    host, port = address
+    try:
+        family, kind, _, _, place = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+        with socket.socket(family, kind) as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            probe.bind(place)
+            probe.listen()
+    except OSError as error:
+        raise SettingsError(
+            f"CLAMOR_PROBE_ADDRESS cannot be used: {error.strerror}; choose another port"
+        ) from error
 
 
 def start(app: Application, address: tuple[str, int]) -> None:

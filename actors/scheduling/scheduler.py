@@ -1,6 +1,6 @@
 """The scheduler process: periodiq, which sends the ticks of ``actors/scheduling/jobs.py``.
 
-TZ=UTC python -m actors.scheduling.scheduler actors.scheduling.jobs:boot
+TZ=UTC python -m actors.scheduling.scheduler actors.scheduling.boot:boot
 """
 
 from __future__ import annotations

@@ -1,5 +1,7 @@
 """Write what the code states into the reference documents: settings, commands, requests, tables.
 
+The rules of Prometheus are also written, as the object of its operator.
+
     python -m deploy.docs.references           # writes them
     python -m deploy.docs.references --check   # exits with 1 if they are not current
 
@@ -16,6 +18,7 @@ import json
 import re
 import subprocess
 import sys
+import textwrap
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
@@ -28,7 +31,9 @@ from services.cli.main import parser
 
 Schema = dict[str, Any]
 
-DOCS = Path(__file__).resolve().parents[2] / "docs"
+DEPLOY = Path(__file__).resolve().parents[1]
+DOCS = DEPLOY.parent / "docs"
+PROMETHEUS_RULE = DEPLOY / "kubernetes" / "components" / "monitoring" / "prometheus-rule.yaml"
 START, END = "<!-- generated: make references -->\n", "<!-- end -->\n"
 #: The unit of a setting, by the end of its name in the code.
 UNITS = {
@@ -69,11 +74,33 @@ def main() -> int:
             stale.append(path.name)
             if not is_check:
                 path.write_text(after, encoding="utf-8")
+    rule = prometheus_rule()
+    if not PROMETHEUS_RULE.exists() or PROMETHEUS_RULE.read_text(encoding="utf-8") != rule:
+        stale.append(PROMETHEUS_RULE.name)
+        if not is_check:
+            PROMETHEUS_RULE.write_text(rule, encoding="utf-8")
     if is_check and stale:
         print(f"Not current: {', '.join(stale)}. Run `make references`, and commit the result.")
         return 1
-    print(f"{len(written)} references are current" + f", written: {', '.join(stale)}" * bool(stale))
+    print(
+        f"{len(written) + 1} references are current"
+        + f", written: {', '.join(stale)}" * bool(stale)
+    )
     return 0
+
+
+# -- Rules for the Prometheus operator -----------------------------------------------------------
+
+
+def prometheus_rule() -> str:
+    """Return the rules of Prometheus as the object of its operator."""
+    rules = (DEPLOY / "prometheus" / "rules.yaml").read_text(encoding="utf-8")
+    head = (
+        "# Written by `make references` from deploy/prometheus/rules.yaml.\n"
+        "apiVersion: monitoring.coreos.com/v1\n"
+        "kind: PrometheusRule\nmetadata: {name: clamor}\nspec:\n"
+    )
+    return head + textwrap.indent(rules, "  ")
 
 
 # -- Settings ----------------------------------------------------------------------------------

@@ -66,6 +66,11 @@ def _add_alternatives(parser: argparse.ArgumentParser) -> None:
         help="print the revision, what is pending, invalid indexes and differences from the models",
     )
     instead.add_argument(
+        "--wait",
+        action="store_true",
+        help="migrate nothing, but wait until the database has the schema of this release",
+    )
+    instead.add_argument(
         "--plan", action="store_true", help="print the SQL that would run on the database"
     )
     instead.add_argument(
@@ -109,6 +114,8 @@ def _run(args: argparse.Namespace) -> int:
         print(json.dumps(status.json(), indent=2) if args.json else "\n".join(status.lines()))
     elif args.check:
         return _check()
+    elif args.wait:
+        _wait()
     elif args.down is not None:
         return _down(args)
     elif args.grant:
@@ -126,7 +133,7 @@ def _refuse_misplaced(args: argparse.Namespace) -> None:
         is_given = getattr(args, option.replace("-", "_")) not in (None, False)
         if is_given and getattr(args, command) in (None, False):
             raise MigrationError(f"--{option} belongs to --{command}: clamor migrate --{command}")
-    reads_only = args.status or args.check or args.sql or args.grant
+    reads_only = args.status or args.check or args.sql or args.grant or args.wait
     # A script may name a revision by a variable that is not set.
     for option in ("to", "down"):
         if getattr(args, option) == "":
@@ -135,6 +142,14 @@ def _refuse_misplaced(args: argparse.Namespace) -> None:
         raise MigrationError("--to stops clamor migrate, or clamor migrate --plan, at a revision")
     if args.patience is not None and (args.plan or reads_only):
         raise MigrationError("--patience belongs to clamor migrate, or clamor migrate --down")
+
+
+def _wait() -> None:
+    """Wait with the rights and the connections of a process that is about to start."""
+    from services.cli.actions import replacement
+
+    replacement.wait_for_schema("clamor")
+    print("the database has the schema of this release")
 
 
 def _down(args: argparse.Namespace) -> int:

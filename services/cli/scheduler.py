@@ -20,5 +20,5 @@ def run(_args: argparse.Namespace) -> NoReturn:
 
     replacement.wait_for_schema("clamor-scheduler")
     # periodiq reads its cron lines in local time.
-    program = ["-m", "actors.scheduling.scheduler", "actors.scheduling.jobs:boot"]
+    program = ["-m", "actors.scheduling.scheduler", "actors.scheduling.boot:boot"]
     replacement.become(program, TZ="UTC")

@@ -22,10 +22,13 @@ def run(args: argparse.Namespace) -> int:
     # Report wrong settings here rather than from child processes, which would be started again.
     settings = from_environment(required=(PEPPER_VARIABLE,))
 
+    from actors.observability import probe_listener
     from db.blobs.blob_store import Blobs
     from services.processes import server
 
     Blobs.of(settings)
+    if settings.probe_address is not None:
+        probe_listener.require_free(settings.probe_address)
     server.serve(
         "services.app:get_app",
         settings,

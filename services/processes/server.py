@@ -16,8 +16,9 @@ from granian.log import LogLevels
 from db.settings import Settings
 from services.app import SERVER_THREADS
 
-#: Seconds that running requests get to finish before the process is killed.
-DRAIN_S = 25
+#: Seconds that running requests get to finish before the process is killed: an upload of a minute
+#: ends. The grace period of a pod has to be longer (deploy/kubernetes/base/api.yaml).
+DRAIN_S = 65
 #: Milliseconds for a request's line and headers, also those of the next request of a connection.
 HEAD_MS = 30_000
 #: Bytes of a connection's buffer, and so of a request's line and headers.

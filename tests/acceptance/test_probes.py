@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import defaultdict
+from contextlib import closing
 from functools import partial
 from pathlib import Path
 
@@ -12,8 +13,9 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from db.settings import Settings
+from services.client import Client
 from services.processes.server import free_ports
-from tests.support import recordings
+from tests.support import accounts, recordings
 from tests.support.cluster import Cluster, eventually
 
 pytestmark = pytest.mark.acceptance
@@ -21,6 +23,9 @@ pytestmark = pytest.mark.acceptance
 ROOT = Path(__file__).resolve().parents[2]
 #: How often two processes that share a port are asked, so that both have answered.
 SCRAPES = 24
+
+#: These are exposed once a health check has ended.
+OF_HEALTH_CHECK = {"clamor_health_ok", "clamor_health_checked_timestamp_seconds"}
 
 #: Values by name and labels without the process; the sum of the processes.
 Sums = dict[tuple[str, frozenset[tuple[str, str]]], float]
@@ -49,6 +54,17 @@ def sums(port: int) -> dict[str, float]:
     return found
 
 
+def exposed(*ports: int) -> set[str]:
+    """Return the names of all metrics and samples that are exposed at ports."""
+    text = "".join(httpx.get(f"http://127.0.0.1:{port}/metrics", timeout=10).text for port in ports)
+    families = text_string_to_metric_families(text)
+    return {
+        name
+        for family in families
+        for name in (family.name, f"{family.name}_total", *(each.name for each in family.samples))
+    }
+
+
 def status(port: int, path: str) -> int:
     """Return the status of an answer; 0 if nothing listens."""
     try:
@@ -60,7 +76,7 @@ def status(port: int, path: str) -> int:
 def test_workers_and_the_scheduler_show_what_they_do(
     rabbit_settings: Settings, tmp_path: Path
 ) -> None:
-    of_workers, of_scheduler = free_ports(2)
+    of_workers, of_scheduler, of_api = free_ports(3)
     samples = recordings.demo()[: 2 * recordings.RATE_HZ]
     file = recordings.write(tmp_path / "clip.flac", recordings.encode(samples))
     with Cluster(rabbit_settings, tmp_path) as cluster:
@@ -69,7 +85,8 @@ def test_workers_and_the_scheduler_show_what_they_do(
         cluster.env["CLAMOR_PROBE_ADDRESS"] = f"127.0.0.1:{of_workers}"
         worker = cluster.worker(processes=2)
         del cluster.env["CLAMOR_PROBE_ADDRESS"]
-        with cluster.api() as client:
+        cluster.serve(of_api)
+        with closing(Client(f"http://127.0.0.1:{of_api}", key=accounts.ADMIN_KEY)) as client:
             sessions = [client.upload(file) for _ in range(6)]
             for session in sessions:
                 client.wait(session)
@@ -94,9 +111,19 @@ def test_workers_and_the_scheduler_show_what_they_do(
             assert status(port, "/health/live") == 200
             assert status(port, "/health/ready") == 200
             assert status(port, "/v1/sessions") == 404
+        # Prometheus adds `up`, and rules what they record; those have other names.
+        asked = {
+            name
+            for file in (
+                ROOT / "deploy/prometheus/rules.yaml",
+                *(ROOT / "deploy/grafana").iterdir(),
+            )
+            for name in re.findall(r"clamor_[a-z_]+", file.read_text())
+        }
+        assert asked - exposed(of_api, of_workers, of_scheduler) <= OF_HEALTH_CHECK
         documented = set(re.findall(r"clamor_[a-z_]+", (ROOT / "docs/reliability.md").read_text()))
-        exposed = {re.sub(r"_(bucket|count|sum)$", "", name) for name in total}
-        assert exposed <= documented
+        names = {re.sub(r"_(bucket|count|sum)$", "", name) for name in total}
+        assert names <= documented
         for process in (worker, scheduler):
             assert process.stop() == 0
         gone = partial(status, of_workers, "/health/live")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import socket
 import subprocess
 import sys
 
@@ -40,6 +41,18 @@ OF_MIGRATIONS = LINES[:2]
 FOLDER = {"BLOB_URL": "file:///dev/null/x"}
 
 
+def run(command: str, changed: dict[str, str]) -> subprocess.CompletedProcess[str]:
+    """Run a command with changed settings to its end."""
+    return subprocess.run(
+        [sys.executable, "-m", "services.cli", *command.split()],
+        env={**os.environ, **RIGHT, **changed},
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+    )
+
+
 @pytest.mark.parametrize(
     ("command", "changed", "expected"),
     [
@@ -56,16 +69,18 @@ FOLDER = {"BLOB_URL": "file:///dev/null/x"}
 def test_wrong_settings_end_a_process_with_a_line_for_each(
     command: str, changed: dict[str, str], expected: list[str]
 ) -> None:
-    ended = subprocess.run(
-        [sys.executable, "-m", "services.cli", *command.split()],
-        env={**os.environ, **RIGHT, **changed},
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=60,
-    )
+    ended = run(command, changed)
     lines = ended.stderr.splitlines()
     assert (ended.returncode, len(lines)) == (2, len(expected)), ended.stderr
     for line, beginning in zip(lines, expected, strict=True):
         assert line.startswith(beginning)
     assert "hidden" not in ended.stderr + ended.stdout
+
+
+def test_an_address_of_probes_that_is_in_use_ends_a_process_with_a_line() -> None:
+    with socket.create_server(("127.0.0.1", 0), reuse_port=True) as other:
+        address = f"127.0.0.1:{other.getsockname()[1]}"
+        ended = run("scheduler", {"CLAMOR_PROBE_ADDRESS": address})
+    assert ended.returncode == 2
+    [line] = ended.stderr.splitlines()
+    assert line.startswith("clamor: CLAMOR_PROBE_ADDRESS cannot be used: Address already in use")

@@ -41,6 +41,15 @@ def test_promtool_accepts_the_rules(arguments: tuple[str, ...]) -> None:
     assert ended.returncode == 0, ended.stdout + ended.stderr
 
 
+def test_promtool_accepts_the_configuration_of_compose(tmp_path: Path) -> None:
+    config = (ROOT / "deploy/compose/prometheus.yml").read_text()
+    assert "/etc/prometheus/rules/rules.yaml" in config
+    file = tmp_path / "prometheus.yml"
+    file.write_text(config.replace("/etc/prometheus/rules", str(FOLDER)))
+    ended = promtool("check", "config", str(file))
+    assert ended.returncode == 0, ended.stdout + ended.stderr
+
+
 def test_a_rule_that_never_fires_fails_its_test(tmp_path: Path) -> None:
     """The tests of the rules can fail: without a rule, they do."""
     rules = (FOLDER / "rules.yaml").read_text()

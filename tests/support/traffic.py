@@ -13,7 +13,7 @@ import httpx
 
 from tests.support.cluster import eventually
 
-#: The interval of the probes of a server, and their timeout (deploy/kubernetes/30-api.yaml).
+#: The interval of the probes of a server, and their timeout (deploy/kubernetes/base/api.yaml).
 PROBE_S, PROBE_TIMEOUT_S = 0.1, 3.0
 #: The pause of a caller after each round of requests.
 PAUSE_S = 0.05

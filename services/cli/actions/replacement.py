@@ -8,6 +8,7 @@ import sys
 from collections.abc import Sequence
 from typing import NoReturn
 
+from actors.observability import probe_listener
 from actors.observability.logs import configure
 from db import migrate
 from db.settings import from_environment
@@ -18,9 +19,16 @@ def wait_for_schema(process: str) -> None:
     """Wait until the database has the schema of this release; SIGTERM ends the wait.
 
     ``process`` is the name of the waiting process in ``pg_stat_activity``.
+
+    Raises
+    ------
+    SettingsError
+        If a setting is wrong, or the address of the probes is in use.
     """
     settings = from_environment()
     configure(settings.log_level)
+    if settings.probe_address is not None:
+        probe_listener.require_free(settings.probe_address)
     # Without a handler, PID 1 of a container would ignore the signal. The program that this process
     # becomes does not inherit the handler. There is nothing to clean up, and an exception could get
     # lost in a callback of the database library.

@@ -6,6 +6,7 @@ import json
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from urllib.parse import quote, urlsplit
 
 import psycopg
 import pytest
@@ -13,8 +14,9 @@ from psycopg import sql
 
 from db.settings import Settings
 from services.cli.main import main
-from tests.support import accounts
+from tests.support import accounts, web
 from tests.support.s3 import private_s3
+from tests.support.tls_proxy import tls_proxy
 
 #: A setting that is to be missing.
 UNSET = ""
@@ -124,3 +126,34 @@ def test_a_role_without_rights_is_named_with_its_tables(
     assert (code, found["database"]["ok"]) == (1, False)
     assert "lacks SELECT, INSERT, UPDATE or DELETE on " in str(found["database"]["found"])
     assert "audio_sessions" in str(found["database"]["found"])
+
+
+def test_tls_is_shown_and_a_certificate_of_another_is_refused(
+    check: Check, rabbit_settings: Settings, tmp_path: Path
+) -> None:
+    certificate = web.certificate(tmp_path, "localhost")
+    (tmp_path / "other").mkdir()
+    another = web.certificate(tmp_path / "other", "localhost")
+    database = psycopg.conninfo.conninfo_to_dict(rabbit_settings.database_url)
+    broker = urlsplit(rabbit_settings.amqp_url)
+    places = (
+        (str(database["host"]), int(str(database["port"]))),
+        (str(broker.hostname), broker.port or 5672),
+    )
+    with (
+        tls_proxy(certificate, places[0], is_postgres=True) as of_database,
+        tls_proxy(certificate, places[1], is_postgres=False) as of_broker,
+    ):
+        for authority, is_right in ((certificate, True), (another, False)):
+            options = quote(repr({"ca_certs": str(authority)}))
+            code, found = check(
+                DATABASE_URL=f"postgresql://postgres@localhost:{of_database}/{database['dbname']}"
+                f"?sslmode=verify-full&sslrootcert={authority}",
+                AMQP_URL=f"amqps://guest:guest@localhost:{of_broker}/?ssl_options={options}",
+            )
+            assert code == (0 if is_right else 1)
+            for part in ("database", "broker"):
+                what = str(found[part]["found"])
+                assert found[part]["ok"] is is_right, what
+                assert (", TLS," in what) is is_right, what
+                assert "no TLS" not in what

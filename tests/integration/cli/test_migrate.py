@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
 import secrets
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -51,6 +54,26 @@ def shipped(postgres_url: str) -> Iterator[str]:
     with servers.database(postgres_url) as url:
         migrate.upgrade(url)
         yield url
+
+
+def test_a_rollout_waits_for_the_migration(postgres_url: str, tmp_path: Path) -> None:
+    with servers.database(postgres_url) as url:
+        env = {
+            **os.environ,
+            "DATABASE_URL": url,
+            "AMQP_URL": "amqp://127.0.0.1:9/",
+            "BLOB_URL": (tmp_path / "blobs").as_uri(),
+        }
+        command = [sys.executable, "-m", "services.cli", "migrate", "--wait"]
+        with subprocess.Popen(
+            command, env=env, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        ) as waiting:
+            assert waiting.stderr is not None
+            assert "schema_awaited" in waiting.stderr.readline()
+            assert waiting.poll() is None
+            migrate.upgrade(url)
+            printed, _ = waiting.communicate(timeout=60)
+        assert (waiting.returncode, printed) == (0, "the database has the schema of this release\n")
 
 
 @pytest.fixture

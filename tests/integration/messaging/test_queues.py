@@ -108,7 +108,8 @@ def test_the_oldest_row_and_those_that_are_held_are_counted_by_kind(store: Store
     with store.transaction() as tx:
         found = kinds.backlogs(tx)
         assert found["audio.process"].oldest_s == pytest.approx(100, abs=20)
-        assert found["audio.process"].held == 0
+        assert (found["audio.process"].held, found["audio.process"].due) == (0, 2)
+        assert found["audio.detect"].due == 2
         # A session in `detecting` is not itself a work item.
         assert found["audio.detect"].oldest_s == pytest.approx(0, abs=20)
         assert claims.this(SessionWork(session_id=ids[0], state="queued"), tx, lease_s=30)
@@ -116,7 +117,8 @@ def test_the_oldest_row_and_those_that_are_held_are_counted_by_kind(store: Store
         assert claims.this(span, tx, lease_s=30)
     with store.transaction() as tx:
         found = kinds.backlogs(tx)
-        assert found["audio.process"].held == 1
+        assert (found["audio.process"].held, found["audio.process"].due) == (1, 1)
+        assert found["audio.detect"].due == 1
         assert found["audio.process"].oldest_s == pytest.approx(0, abs=20)
         assert found["audio.detect"].held == 1
         assert (found["training.train"].held, found["training.train"].oldest_s) == (0, None)

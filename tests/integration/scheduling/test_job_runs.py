@@ -123,14 +123,14 @@ def test_a_run_waits_for_a_worker_only_while_none_is_active(runtime: Runtime) ->
 
     ask(runtime)
     ask(runtime)
-    assert (backlog().held, backlog().oldest_s is None) == (0, False)
+    assert (backlog().held, backlog().due, backlog().oldest_s is None) == (0, 2, False)
     with runtime.store.transaction() as tx:
         claim = job_run_queries.take_run(JOB.name, tx, lease_s=60)
     assert claim is not None
     assert backlog() == Backlog(held=1, oldest_s=None)
     with runtime.store.transaction() as tx:
         assert claims.advance(tx, claim.work, attempt=claim.attempt, to="completed", values={})
-    assert (backlog().held, backlog().oldest_s is None) == (0, False)
+    assert (backlog().held, backlog().due, backlog().oldest_s is None) == (0, 1, False)
 
 
 def test_a_slot_that_was_missed_is_filled_and_nudged(runtime: Runtime) -> None:

@@ -110,6 +110,8 @@ def test_a_url_of_a_database_may_have_any_other_password(password: str) -> None:
         ("AMQP_URL", "http://u:hidden@mq/"),
         ("AMQP_URL", "amqp://u:hidden@mq:port/"),
         ("AMQP_URL", "amqp://u:hidden@mq/?heartbeat=x"),
+        ("AMQP_URL", "amqps://u:hidden@mq/?ssl_options={"),
+        ("AMQP_URL", "amqps://u:hidden@mq/?ssl_options=[]"),
         ("AMQP_URL", "memory"),
         ("BLOB_URL", "/srv/hidden"),
         ("BLOB_URL", "file://hidden/srv"),
@@ -128,6 +130,12 @@ def test_another_value_is_refused_in_one_line_and_not_repeated(variable: str, te
         from_environment(GIVEN | {variable: text})
     assert "hidden" not in str(caught.value)
     assert len(str(caught.value).splitlines()) == 1
+
+
+def test_a_certificate_that_is_missing_is_the_fault_of_the_url() -> None:
+    url = "amqps://u:hidden@mq/?ssl_options={'ca_certs':'/nowhere'}"
+    with pytest.raises(SettingsError, match=r"^AMQP_URL cannot be read: its ssl_options must name"):
+        from_environment(GIVEN | {"AMQP_URL": url})
 
 
 @pytest.mark.parametrize("url", ["amqps://u:a%40b@mq:5671/%2Fvhost?heartbeat=30", "amqp://mq"])
