@@ -18,7 +18,7 @@ from actors.facts.channel_rules import ENERGY_MEAN
 from actors.science import synth
 from actors.science.audio_io import decode
 from actors.science.audio_io.prepare import pcm_to_float, prepare, used_channels
-from actors.science.detection import classifier, inference
+from actors.science.detection import classifier, inference, silence
 from actors.science.detection.second_opinion import SecondOpinion
 from actors.science.detection.tagging import tagger
 from actors.science.detection.tagging.backbone import BackboneNetwork
@@ -59,6 +59,7 @@ def hear(content: bytes, *, beside: bool) -> tuple[list[Event], Totals]:
         levels=prepared.levels,
         grid=prepared.grid,
         opinion=opinion,
+        quiet_db=silence.quiet_db(prepared.format.codec),
     )
     return events, prepared.totals
 
