@@ -105,6 +105,16 @@ def test_steady_noise_has_no_events(kind: str, seconds: int, exponent: float, be
 
 
 @both
+@pytest.mark.parametrize("gain_db", [-10, 30])
+def test_steady_noise_in_8_bits_has_no_events(gain_db: float, beside: bool) -> None:
+    """It switches between two neighbouring values now and then, which hammers."""
+    noise = 10 ** (gain_db / 20) * steady(2.0, seconds=60, seed=0)
+    file = io.BytesIO()
+    soundfile.write(file, noise, SLOW_HZ, format="WAV", subtype="PCM_U8")
+    assert hear(file.getvalue(), beside=beside)[0] == []
+
+
+@both
 def test_hum_through_an_mp3_is_hum_and_nothing_else(beside: bool) -> None:
     rng = np.random.default_rng(0)
     hum = 0.01 * synth.mains_hum(rng, 20 * SLOW_HZ, SLOW_HZ)
