@@ -142,6 +142,9 @@ class Surroundings:
         frames = np.concatenate([frames for frames, _ in read])
         powers = np.concatenate([powers for _, powers in read], axis=1)
         inside = (frames >= segment.first) & (frames < segment.stop)
+        if not inside.any():
+            # The segment is in the lead of the grid.
+            return 0.0
         spectra = [powers[:, chosen].mean(axis=1) for chosen in (inside, ~is_sound[frames - first])]
         bands = np.array([_sums(spectrum, _BANDS_HZ) for spectrum in spectra])
         is_audible = _is_audible(bands.max(axis=0), _BANDS_HZ, rumble=_rumble(powers))

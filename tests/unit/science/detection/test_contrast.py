@@ -159,3 +159,4 @@ def test_the_lead_of_the_grid_is_counted() -> None:
     first = (20 * RATE_HZ + lead) // STEP
     assert found.differ(Segment(first, first + 10), [])
     assert not STEADY.differ(Segment(first, first + 10), [])
+    assert not found.differ(Segment(0, 2), [])
