@@ -31,7 +31,7 @@ from actors.execution.runtime import Runtime
 from actors.facts import noise_types, rounding
 from actors.messaging.messages import AggregateSession, AnalyzeSession, Nudge
 from actors.observability import metrics
-from actors.science.detection import inference
+from actors.science.detection import inference, silence
 from actors.science.detection.chunks import RATE_HZ, Grid, count_steps
 from actors.science.detection.classifier import Classifier
 from actors.science.detection.second_opinion import SecondOpinion
@@ -238,6 +238,7 @@ def _merge(
         thresholds=session.thresholds,
         opinion=opinion,
         holes=pcm.holes_of(session),
+        quiet_db=silence.quiet_db(session.codec),
     )
     # Lost spans are missing from the answer, not unclassified.
     lost = [_times(span, grid) for span in spans if span.scores is None]

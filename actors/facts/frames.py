@@ -39,7 +39,7 @@ class Frame(NamedTuple):
 
 
 #: Parses a frame header at a position; None if there is none.
-_Parse: TypeAlias = Callable[[bytes, int], Frame | None]
+Parse: TypeAlias = Callable[[bytes, int], Frame | None]
 
 #: Bytes that begin a frame. A lookahead, since one may begin at the second byte of another match.
 _SYNC = re.compile(rb"(?=\xff[\xe0-\xff]|\x0b\x77|\x56[\xe0-\xff])")
@@ -79,13 +79,21 @@ def find(head: bytes, *, is_whole: bool) -> tuple[str, int] | None:
         return "ps", packs[0]
     for found in _SYNC.finditer(head):
         at = found.start()
-        for name, parse in _PARSERS.items():
+        for name, parse in PARSERS.items():
             if _is_chain(head, at, name, parse, is_whole=is_whole):
                 return name, at
     return None
 
 
-def _is_chain(head: bytes, at: int, name: str, parse: _Parse, *, is_whole: bool) -> bool:
+def find_chain(data: bytes, name: str) -> int | None:
+    """Return where consecutive frames of a stream, one of `PARSERS`, begin; None if nowhere."""
+    for found in _SYNC.finditer(data):
+        if _is_chain(data, found.start(), name, PARSERS[name], is_whole=False):
+            return found.start()
+    return None
+
+
+def _is_chain(head: bytes, at: int, name: str, parse: Parse, *, is_whole: bool) -> bool:
     """Return whether enough consecutive frames of one kind begin at a position."""
     least = _LEAST_LATM_FRAMES if name == "latm" else LEAST_FRAMES
     least_whole = _LEAST_WHOLE_FRAMES if is_whole and at == 0 and name != "latm" else least
@@ -168,7 +176,8 @@ def _eac3(data: bytes, at: int) -> Frame | None:
     return Frame(2 * n_words, data[at + 4] >> 6) if n_words > 8 else None
 
 
-_PARSERS: dict[str, _Parse] = {
+#: Streams that consist of frames without times.
+PARSERS: dict[str, Parse] = {
     "mp3": mpeg,
     "aac": _adts,
     "latm": _latm,
@@ -177,7 +186,7 @@ _PARSERS: dict[str, _Parse] = {
 }
 
 #: The streams whose first frame may follow other bytes.
-NAMES = frozenset({*_PARSERS, "ps"})
+NAMES = frozenset({*PARSERS, "ps"})
 
 
 def _packs(head: bytes) -> list[int]:

@@ -14,7 +14,7 @@ from sklearn.model_selection import StratifiedGroupKFold
 from actors.science.detection import ensemble, features
 from actors.science.detection.chunks import MIN_CHUNK, RATE_HZ
 from actors.science.detection.ensemble import Estimator
-from actors.science.detection.segmentation import QUIET_DB
+from actors.science.detection.silence import QUIET_DB
 from actors.science.types import BACKGROUND
 from actors.training import algorithms, calibration
 from actors.training.calibration import HeldOut

@@ -9,6 +9,7 @@ import numpy as np
 
 from actors.facts import noise_types
 from actors.science import synth
+from actors.science.detection.silence import QUIET_DB
 from actors.science.detection.tagging.backbone import RATE_HZ, SHORTEST, Array
 from actors.science.detection.tagging.tagger import Floats
 
@@ -39,6 +40,8 @@ class Sound:
         Further types that are accepted.
     origin
         The folder of a recording, empty for other sounds.
+    quiet_db
+        The level below which it is silence; see `silence`.
     """
 
     name: str
@@ -47,6 +50,7 @@ class Sound:
     samples: Array
     also: tuple[str, ...] = ()
     origin: str = ""
+    quiet_db: float = QUIET_DB
 
     @property
     def right(self) -> frozenset[str]:

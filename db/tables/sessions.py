@@ -74,7 +74,16 @@ KEEP, MUTE, DISCARD_AUDIO = PRIVACY = ("keep", "mute", "discard_audio")
 RECORDED_FROM = datetime(1860, 1, 1, tzinfo=UTC)
 RECORDED_TO = datetime(2200, 1, 1, tzinfo=UTC)
 #: Source of the recording time, if its caller did not give it, in the order of trust.
-RECORDED_AT_ORIGINS = ("guano", "bext", "ixml", "comment", "wamd", "tag", "file_name", "mp4")
+RECORDED_AT_ORIGINS = (
+    "guano",
+    "bext",
+    "ixml",
+    "comment",
+    "wamd",
+    "tag",
+    "file_name",
+    "creation_time",
+)
 #: How such a time got its offset from UTC: from the file, by `time_zone`, or without either.
 RECORDED_AT_ZONES = ("file", "time_zone", "assumed_utc")
 #: Limits of the caller's metadata per session.

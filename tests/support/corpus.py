@@ -298,6 +298,42 @@ def _of_unpadded_chunks() -> Iterator[Shape]:
         make = partial(cut, partial(inserted, _wav(), at, note), 0, 44 + 11 + 2 * 16_000 * 2)
         yield Shape(f"wav-unpadded-{at}-cut", make, "wav", 16_000, lasts_s=2.0, missing_s=1.0)
 
+    make = partial(by_libsndfile, "AIFF", "PCM_16", 16_000)
+    note = b"NAME" + struct.pack(">I", 3) + b"abc"
+    # The audio follows the 26 bytes of its description.
+    for at in (12, 38):
+        unpadded = partial(inserted, make, at, note)
+        yield Shape(f"aiff-unpadded-{at}", unpadded, "aiff", 16_000)
+        for size in (0, 0xFFFF_FFFF):
+            unknown = partial(changed, unpadded, (b"SSND", 4, struct.pack(">I", size)))
+            unknown = partial(at_both_ends, unknown, b"", AIFF_NOTE)
+            yield Shape(f"aiff-unpadded-{at}-{size}", unknown, "aiff", 16_000)
+
+
+def _of_forms_without_bits() -> Iterator[Shape]:
+    """WAVE files whose format ends before the bits of a sample, or has 0 there."""
+    for subtype, endian in (("PCM_16", None), ("PCM_24", None), ("FLOAT", None), ("PCM_16", "BIG")):
+        name = f"wav-{subtype}-{endian}"
+        make = partial(by_libsndfile, "WAV", subtype, 48_000, n_channels=2, endian=endian)
+        yield Shape(
+            f"{name}-0-bits", partial(changed, make, (b"fmt ", 22, bytes(2))), "wav", 48_000, 2
+        )
+        yield Shape(f"{name}-14", partial(_without_bits, make), "wav", 48_000, 2)
+    twice = partial(_without_bits, _wav())
+    yield Shape("wav-14-tagged", partial(at_both_ends, twice, id3(ID3_BYTES)), "wav", 16_000)
+    yield Shape("wav-14-cut", partial(cut, twice, 0, 42 + 2 * 16_000 * 2), "wav", 16_000,
+                lasts_s=2.0, missing_s=1.0)  # fmt: skip
+
+
+def _without_bits(make: Callable[[], bytes]) -> bytes:
+    """Return a WAVE file of a header with the oldest format, and its audio."""
+    data = make()
+    order = ">" if data.startswith(b"RIFX") else "<"
+    form = b"fmt " + struct.pack(order + "I", 14) + data[20:34]
+    audio = data[data.index(b"data") :]
+    size = struct.pack(order + "I", 4 + len(form) + len(audio))
+    return data[:4] + size + b"WAVE" + form + audio
+
 
 def _of_wide_samples() -> bytes:
     """Return a CAF file with 24 bits in the high bytes of 32."""
@@ -390,6 +426,7 @@ SHAPES = (
     *_of_long_sizes(),
     *_of_wrong_sizes(),
     *_of_unpadded_chunks(),
+    *_of_forms_without_bits(),
     *_of_beginnings(),
     *_of_videos(),
 )

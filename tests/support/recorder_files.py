@@ -125,14 +125,45 @@ def ogg(mark: bytes, comments: Iterable[str]) -> bytes:
     return b"OggS" + bytes(60) + b"OggS" + bytes(24) + mark + vorbis(comments) + bytes(500)
 
 
-def id3(*frames: tuple[bytes, bytes], version: int = 4) -> bytes:
-    def size_of(n_bytes: int, *, bits: int = 7) -> bytes:
-        mask = (1 << bits) - 1
-        return bytes(n_bytes >> bits * place & mask for place in (3, 2, 1, 0))
+def seven_bits(number: int) -> bytes:
+    """Return a size with seven bits per byte."""
+    return bytes(number >> 7 * place & 0x7F for place in (3, 2, 1, 0))
 
-    bits = 7 if version == 4 else 8
-    body = b"".join(name + size_of(len(text), bits=bits) + b"\0\0" + text for name, text in frames)
-    return b"ID3" + bytes([version, 0, 0]) + size_of(len(body)) + body
+
+def id3(*frames: tuple[bytes, bytes], version: int = 4) -> bytes:
+    def head(name: bytes, n_bytes: int) -> bytes:
+        if version == 2:
+            return name + n_bytes.to_bytes(3, "big")
+        return (
+            name + (seven_bits(n_bytes) if version == 4 else struct.pack(">I", n_bytes)) + b"\0\0"
+        )
+
+    body = b"".join(head(name, len(text)) + text for name, text in frames)
+    return b"ID3" + bytes([version, 0, 0]) + seven_bits(len(body)) + body
+
+
+def element(kind: int, contents: bytes, *, is_known: bool = True) -> bytes:
+    """Return an element of a Matroska file, whose size may be unknown."""
+    name = kind.to_bytes((kind.bit_length() + 7) // 8, "big")
+    size = (1 << 56) - 1 if not is_known else len(contents)
+    return name + (1 << 56 | size).to_bytes(8, "big") + contents
+
+
+def matroska(*elements: bytes) -> bytes:
+    """Return a Matroska file with a table of the positions of its elements."""
+
+    def table(positions: Iterable[int]) -> bytes:
+        seeks = [
+            element(0x53AB, each[:4]) + element(0x53AC, position.to_bytes(8, "big"))
+            for each, position in zip(elements, positions, strict=True)
+        ]
+        return element(0x114D9B74, b"".join(element(0x4DBB, seek) for seek in seeks))
+
+    begins = [len(table([0] * len(elements)))]
+    for each in elements[:-1]:
+        begins.append(begins[-1] + len(each))
+    segment = element(0x18538067, table(begins) + b"".join(elements))
+    return element(0x1A45DFA3, element(0x4282, b"matroska")) + segment
 
 
 def box(kind: bytes, *contents: bytes) -> bytes:

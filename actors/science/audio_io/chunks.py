@@ -86,7 +86,7 @@ def _is_chunk(file: BinaryIO, offset: int, file_bytes: int, layout: ChunkLayout)
         return False
     name, size = layout.header.unpack(raw)
     is_whole = offset + layout.header.size + size <= file_bytes
-    return (is_whole or name == b"data") and all(0x20 <= byte < 0x7F for byte in name)
+    return (is_whole or name in (b"data", b"SSND")) and all(0x20 <= byte < 0x7F for byte in name)
 
 
 def next_chunk(offset: int, size: int, layout: ChunkLayout) -> int:

@@ -123,7 +123,7 @@ def recognise(file: BinaryIO) -> Container:
     for _ in range(_MOST_TAGS):
         if name != "tagged":
             break
-        start += _tag_bytes(head)
+        start += tag_bytes(head)
         head = _head(file, start)
         name = formats.container_of(head)
     if start and name is None:
@@ -185,7 +185,7 @@ def _head(file: BinaryIO, start: int) -> bytes:
     return file.read(formats.HEAD_BYTES)
 
 
-def _tag_bytes(head: bytes) -> int:
+def tag_bytes(head: bytes) -> int:
     """Return the length of the tag at the start of a file."""
     if head.startswith(formats.ID3):
         # Seven bits per byte.

@@ -78,7 +78,8 @@ def open_recording(file: BinaryIO) -> Iterator[Decoder]:
 def _open_part(file: BinaryIO, part: range) -> Decoder:
     source = PatchedFile(file, patches={}, part=part)
     container = containers.recognise(cast(BinaryIO, source))
-    source = PatchedFile(file, patches=container.patches, part=part[container.start :])
+    visible = range(part.start + container.start, part.stop)
+    source = PatchedFile(file, patches=container.patches, part=visible)
     return _open(source, container)
 
 

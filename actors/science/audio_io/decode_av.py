@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import ctypes.util
-import functools
 import re
 from collections.abc import Iterator
 from fractions import Fraction
-from pathlib import Path
 from typing import cast
 
 import av
@@ -18,7 +15,7 @@ from av.packet import Packet
 from av.stream import Disposition
 from numpy.typing import NDArray
 
-from actors.science.audio_io import codec_names, flac, ogg
+from actors.science.audio_io import av_files, codec_names, flac, lost_frames, ogg
 from actors.science.audio_io.containers import Container
 from actors.science.audio_io.holes import Holes
 from actors.science.audio_io.layout import Layout, LayoutConverter
@@ -72,27 +69,6 @@ _SELF_SYNCHRONISING = TIMED | {"mp3", "aac", "latm", "ac3", "eac3", "amr"}
 #: Longest piece of zeros for a gap, so that it takes little memory.
 _MOST_ZEROS = 65_536
 
-# A crafted file of a few kilobytes can request gigabytes: by a packet that declares millions of
-# frames, or by tables for samples that do not exist. Limits that no genuine file reaches:
-#: Frames per packet; encoders pack thousands.
-MOST_FRAMES = 1 << 18
-#: Bytes of a single allocation: an index of five million packets, 24 hours of most codecs.
-_MOST_BLOCK_BYTES = 1 << 27
-#: Tracks, each of which has an index.
-_MOST_TRACKS = 16
-
-
-@functools.cache
-def _limit_blocks() -> None:
-    """Limit the size of FFmpeg's memory allocations in this process.
-
-    PyAV does not expose this. Its wheel includes the library; otherwise the system's is used.
-    """
-    beside = Path(av.__file__).parent.with_name("av.libs").glob("libavutil*")
-    library = next(map(str, beside), None) or ctypes.util.find_library("avutil")
-    if library is not None:
-        ctypes.CDLL(library).av_max_alloc(ctypes.c_size_t(_MOST_BLOCK_BYTES))
-
 
 def _is_default(track: AudioStream) -> bool:
     return bool(track.disposition & Disposition.default)
@@ -125,32 +101,19 @@ class AvBackend:
         self._packed: av.AudioResampler | None = None
         # Input of the resamplers: sample format, channels and rate.
         self._given: tuple[object, ...] = ()
-        _limit_blocks()
-        try:
-            self._container = av.open(
-                source,
-                mode="r",
-                format=container.demuxer,
-                metadata_errors="ignore",
-                options={"max_streams": str(_MOST_TRACKS)},
-            )
-        except Exception as error:
-            source.reraise()
-            raise BrokenAudio from error
-        source.reraise()
+        self._container = av_files.open_in_limits(source, container)
         self._stream = self._chosen_track()
         starts_at = self._container.start_time
         self._timeline = Timeline(
             container.name, begin_s=None if starts_at is None else starts_at / av.time_base
         )
-        options = {"max_samples": str(MOST_FRAMES)}
-        if self._stream.codec_context.name in _HAVE_CHECKSUMS:
-            options["err_detect"] = "crccheck+explode"
-        self._stream.codec_context.options = options
+        self._losses = lost_frames.of(source, container)
+        context = self._stream.codec_context
+        context.options = {"max_samples": str(av_files.MOST_FRAMES)}
+        if context.name in _HAVE_CHECKSUMS:
+            context.options = {**context.options, "err_detect": "crccheck+explode"}
         self._n_flac_block = (
-            flac.block_length(self._stream.codec_context.extradata or b"")
-            if container.name == "flac"
-            else 0
+            flac.block_length(context.extradata or b"") if container.name == "flac" else 0
         )
         self._is_ogg = container.name == "ogg"
         self._skips_errors = container.name in _SELF_SYNCHRONISING
@@ -192,6 +155,7 @@ class AvBackend:
         rate_hz = self.format.rate_hz
         lasts_s = frame.samples / frame.sample_rate
         gap_s = self._timeline.gap_s(frame.time, lasts_s=lasts_s, audio_s=self._audio_s)
+        gap_s += lasts_s * self._losses.before_next()
         n_missing = round(gap_s * rate_hz)
         self._audio_s += n_missing / rate_hz
         if not n_missing:
@@ -261,6 +225,7 @@ class AvBackend:
                     self._promise_rest(packet)
                     raise BrokenAudio from error
                 self._failure = error
+                self._losses.fail()
                 continue
             for frame in frames:
                 has_decoded = True

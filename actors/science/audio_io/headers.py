@@ -30,6 +30,11 @@ from actors.science.errors import Undecodable
 #: The format of a WAVE file has 14 to 50 bytes, with tables of a codec some hundred.
 _MOST_FORMAT_BYTES = 4_096
 
+#: The form of 14 bytes: codec, channels, rate, bytes of a second, and of a sample in all channels.
+_OLDEST_FORM = struct.Struct("<HHIIH")
+#: Integers and floating point.
+_PCM_FORMS = (1, 3)
+
 #: With as much as this behind it, 4 GiB, audio has a size that did not fit into 32 bits.
 _TOO_MUCH_BEHIND = 1 << 32
 
@@ -77,10 +82,12 @@ def wave(file: BinaryIO) -> Audio:
 
 
 @dataclass
-class _WaveHeader:
-    """What a WAVE file declares before its audio, and where that is."""
+class _Header:
+    """What a WAVE or AIFF file declares before its audio, and where that is."""
 
     kind: bytes
+    form_type: bytes
+    #: The description of the audio.
     form: bytes = b""
     #: The size of the audio in 64 bits, and the position of the sizes of 64 bits; 0 without any.
     long_size: int = 0
@@ -99,41 +106,60 @@ class _WaveHeader:
     @property
     def layout(self) -> ChunkLayout:
         """The layout of its chunks."""
-        return RIFX if self.kind == b"RIFX" else RIFF
+        return RIFX if self.kind in (b"RIFX", b"FORM") else RIFF
 
-    def read(self, file: BinaryIO, chunks: Iterator[tuple[bytes, int, int]]) -> None:
-        """Read the chunks up to the audio; raise Undecodable without any."""
+    @property
+    def names(self) -> tuple[bytes, bytes]:
+        """The names of the chunks with the description of the audio, and with the audio."""
+        return (b"COMM", b"SSND") if self.kind == b"FORM" else (b"fmt ", b"data")
+
+    @classmethod
+    def of(cls, file: BinaryIO) -> tuple[_Header, Iterator[tuple[bytes, int, int]]]:
+        """Read the chunks up to the audio; return also those behind it.
+
+        Raises
+        ------
+        Undecodable
+            If there is no audio.
+        """
+        file.seek(0)
+        head = file.read(12)
+        header = cls(kind=head[:4], form_type=head[8:])
+        chunks = walk(file, 12, file.seek(0, 2), header.layout)
+        header._read(file, chunks)
+        return header, chunks
+
+    def _read(self, file: BinaryIO, chunks: Iterator[tuple[bytes, int, int]]) -> None:
+        form_name, audio_name = self.names
         next_at = 12
         for chunk, offset, size in chunks:
             begin = offset - self.layout.header.size
             self.is_padded = self.is_padded and begin == next_at
             next_at = next_chunk(begin, size, self.layout)
             file.seek(offset)
-            match chunk:
-                case b"fmt " if size <= _MOST_FORMAT_BYTES:
-                    self.form = file.read(size)
-                case b"ds64" if len(body := file.read(16)) == 16:
-                    [self.long_size] = struct.unpack_from("<Q", body, 8)
-                    self.long_sizes_at = offset
-                case b"data":
-                    self.start, self.size = offset, size
-                    return
-        raise Undecodable("the WAVE file has no data chunk")
+            if chunk == audio_name:
+                self.start, self.size = offset, size
+                return
+            if chunk == form_name and size <= _MOST_FORMAT_BYTES:
+                self.form = file.read(size)
+            elif chunk == b"ds64" and len(body := file.read(16)) == 16:
+                [self.long_size] = struct.unpack_from("<Q", body, 8)
+                self.long_sizes_at = offset
+        kind = "AIFF file has no sound" if self.kind == b"FORM" else "WAVE file has no data"
+        raise Undecodable(f"the {kind} chunk")
 
 
 def _wave(file: BinaryIO) -> tuple[Audio, int]:
     """Return the audio of a WAVE file and its position."""
-    file.seek(0)
-    header = _WaveHeader(kind=file.read(4))
+    header, chunks = _Header.of(file)
     file_bytes = file.seek(0, 2)
-    chunks = walk(file, 12, file_bytes, header.layout)
-    header.read(file, chunks)
     start, size = header.start, header.size
-    if header.form and not header.is_padded and not header.is_long:
+    form = _with_bits(header.form, header.layout)
+    if form and not header.is_long and (form != header.form or not header.is_padded):
         n_audio = size
         if is_unknown(size):
             n_audio = end_of_audio(file, start, file_bytes, header.layout) - start
-        return _behind_unpadded(header, n_audio, file_bytes), start
+        return _with_new_header(replace(header, form=form), n_audio, file_bytes), start
     if header.is_long and size == 0xFFFF_FFFF and not is_unknown_long(header.long_size):
         return Audio(share(file_bytes - start, header.long_size)), start
     if not is_unknown(size) and start + size > file_bytes - _TOO_MUCH_BEHIND:
@@ -142,8 +168,24 @@ def _wave(file: BinaryIO) -> tuple[Audio, int]:
     return _of_unknown_size(header, held, file_bytes), start
 
 
+def _with_bits(form: bytes, layout: ChunkLayout) -> bytes:
+    """Return a description of PCM with the bits of a sample, which the oldest form lacks.
+
+    Decoders take the samples for bytes then. Some recorders write 0.
+    """
+    if len(form) < _OLDEST_FORM.size:
+        return form
+    order = layout.header.format[0]
+    codec, n_channels, _, _, n_bytes = struct.unpack_from(order + _OLDEST_FORM.format[1:], form)
+    given = form[_OLDEST_FORM.size : _OLDEST_FORM.size + 2]
+    if codec not in _PCM_FORMS or not n_channels or any(given):
+        return form
+    bits = struct.pack(order + "H", 8 * (n_bytes // n_channels))
+    return form[: _OLDEST_FORM.size] + bits + form[_OLDEST_FORM.size + 2 :]
+
+
 def _of_known_size(
-    header: _WaveHeader, chunks: Iterator[tuple[bytes, int, int]], file_bytes: int
+    header: _Header, chunks: Iterator[tuple[bytes, int, int]], file_bytes: int
 ) -> Audio:
     """Return audio of a size of 32 bits, with that in further chunks of audio."""
     # Decoders prefer a long size, even if it is wrong.
@@ -158,7 +200,7 @@ def _of_known_size(
     return Audio(share(held, promised), patches)
 
 
-def _of_unknown_size(header: _WaveHeader, held: int, file_bytes: int) -> Audio:
+def _of_unknown_size(header: _Header, held: int, file_bytes: int) -> Audio:
     """Return audio of which ``held`` bytes are there, with the sizes that the header lacks."""
     size_at = header.start - 4
     if header.long_sizes_at:
@@ -174,21 +216,22 @@ def _of_unknown_size(header: _WaveHeader, held: int, file_bytes: int) -> Audio:
     return Audio(None, patches)
 
 
-def _behind_unpadded(header: _WaveHeader, n_audio: int, file_bytes: int) -> Audio:
-    """Return audio behind chunks without padding, in which decoders lose their way.
+def _with_new_header(header: _Header, n_audio: int, file_bytes: int) -> Audio:
+    """Return audio behind a header that decoders cannot read, with a new one in place of its end.
 
-    It gets a header without them. There is room for it before the audio, where the same and these
-    chunks are.
+    Decoders lose their way in chunks without padding. The new header has none but the description
+    of the audio; it may begin before the file.
     """
     order: Literal["little", "big"] = "big" if header.layout is RIFX else "little"
-    # The format may be the chunk without padding.
+    # The description may be the chunk without padding.
     form = header.form[: len(header.form) // 2 * 2]
     held = min(n_audio, file_bytes - header.start)
 
     def chunk(name: bytes, size: int) -> bytes:
         return name + min(size, 0xFFFF_FFFF).to_bytes(4, order)
 
-    body = b"WAVE" + chunk(b"fmt ", len(form)) + form + chunk(b"data", held)
+    form_name, audio_name = header.names
+    body = header.form_type + chunk(form_name, len(form)) + form + chunk(audio_name, held)
     whole = chunk(header.kind, len(body) + held) + body
     return Audio(share(held, n_audio), {0: whole}, begin=header.start - len(whole))
 
@@ -209,15 +252,16 @@ def w64(file: BinaryIO) -> Audio:
 
 def aiff(file: BinaryIO) -> Audio:
     """Find the audio of an AIFF file; raise Undecodable without any."""
-    file_bytes = file.seek(0, 2)
-    for chunk, offset, size in walk(file, 12, file_bytes, RIFX):
-        if chunk != b"SSND":
-            continue
-        if not is_unknown(size):
-            return Audio(share(file_bytes - offset, size))
-        held = end_of_audio(file, offset, file_bytes, RIFX) - offset
-        return Audio(None, {offset - 4: struct.pack(">I", min(held, 0xFFFF_FFFF))})
-    raise Undecodable("the AIFF file has no sound chunk")
+    header, _ = _Header.of(file)
+    start, size, file_bytes = header.start, header.size, file.seek(0, 2)
+    n_audio = size
+    if is_unknown(size):
+        n_audio = end_of_audio(file, start, file_bytes, RIFX) - start
+    if header.form and not header.is_padded:
+        return _with_new_header(header, n_audio, file_bytes)
+    if is_unknown(size):
+        return Audio(None, {start - 4: struct.pack(">I", min(n_audio, 0xFFFF_FFFF))})
+    return Audio(share(file_bytes - start, size))
 
 
 def caf(file: BinaryIO) -> Audio:

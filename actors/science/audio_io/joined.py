@@ -38,7 +38,8 @@ def parts(file: BinaryIO, container: Container) -> list[range]:
     if container.name == "flac":
         starts = _flac_starts(file, container.start)
     elif container.name == "wav":
-        starts = _wave_starts(file, container.start)
+        # A new header may begin before the file.
+        starts = _wave_starts(file, max(container.start, 0))
     if len(starts) > MOST_PARTS:
         raise Undecodable(f"the file joins more than {MOST_PARTS} recordings")
     return [range(start, end) for start, end in pairwise([*starts, file.seek(0, 2)])]

@@ -22,7 +22,8 @@ class PatchedFile:
     patches
         Replacements for bytes of the file, by position.
     part
-        The visible bytes of the file; all of them by default. Positions are relative to its start.
+        The visible bytes of the file; all of them by default. Positions are relative to its start,
+        which may be before that of the file, where zeros are.
     """
 
     def __init__(
@@ -31,6 +32,7 @@ class PatchedFile:
         self._file = file
         self._patches = patches
         self._part = range(file.seek(0, 2)) if part is None else part
+        self._position = 0
         self._failure: BaseException | None = None
 
     @property
@@ -43,9 +45,12 @@ class PatchedFile:
         if self._failure is not None:
             return b""
         try:
-            position = self.tell()
-            left = max(len(self._part) - position, 0)
-            data = self._file.read(left if size < 0 else min(size, left))
+            position = self._position
+            left = len(self._part) - position
+            size = left if size < 0 else min(size, left)
+            before = bytes(min(max(-self._part.start - position, 0), size))
+            data = before + self._file.read(size - len(before))
+            self._position += len(data)
         except BaseException as failure:
             self._failure = failure
             return b""
@@ -58,16 +63,17 @@ class PatchedFile:
         Wrong headers lead decoders to impossible positions.
         """
         try:
-            offset += (0, self.tell(), len(self._part))[whence]
-            position = min(max(offset, 0), len(self._part))
-            return self._file.seek(self._part.start + position) - self._part.start
+            offset += (0, self._position, len(self._part))[whence]
+            self._position = min(max(offset, 0), len(self._part))
+            self._file.seek(max(self._part.start + self._position, 0))
+            return self._position
         except BaseException as failure:
             self._failure = failure
             return 0
 
     def tell(self) -> int:
         """Return the position, as of a file."""
-        return self._file.tell() - self._part.start
+        return self._position
 
     def seekable(self) -> bool:
         """Return True."""

@@ -17,7 +17,6 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import signal
 
-from actors.science.detection import cnn
 from actors.science.detection.chunks import RATE_HZ, STEP, STEP_S, Grid
 from actors.science.detection.decoding import Segment
 from actors.science.levels.levels import STEPS_PER_S, LevelHistory
@@ -25,11 +24,16 @@ from actors.science.levels.levels import STEPS_PER_S, LevelHistory
 #: Sound on either side of a segment with which it is compared, and the least of it.
 AROUND_S, LEAST_AROUND_S = 10.0, 2.0
 
-#: Least difference of the mean level in one of the groups of bands, for a segment of some seconds.
+#: The bands in which a segment is compared.
+_BANDS_HZ = (62.5, 400.0, 800.0, 1_300.0, 1_900.0, 2_700.0, 3_800.0, 5_500.0, 8_000.0)
+#: Least difference of the mean level in one of these bands, for a segment of some seconds.
 #: The mean of a shorter one varies by more, with the root of its length. Sounds 12 dB below white
 #: noise differ by 1.5 dB or more; parts of steady noise through MP3 and Vorbis by up to 0.5 dB.
 LEAST_DB, LEAST_DB_S = 0.75, 2.0
-_N_GROUPS = 8
+
+#: This much at the beginning of a recording is left out, unless the segment ends soon behind it:
+#: lossy codecs begin with a click beside a rumble.
+SETTLED_S = 0.5
 
 #: The spectra of a segment are not compared if LAeq of half seconds varies by more than this around
 #: it, as a standard deviation. That of steady noise is 0.1 dB, and the test costs next to nothing.
@@ -45,12 +49,13 @@ MOST_SHARE = 0.6
 _OCTAVES_HZ = (62.5, 125.0, 250.0, 500.0, 1_000.0, 2_000.0, 4_000.0, 7_000.0)
 STRETCH_S, LEAST_NOISE_S = 10.0, 15.0
 #: The variation of half-second levels, relative to that of noise: the range of each octave, and of
-#: their mean. The mean is 0.9 to 1.4 in noise through codecs, whose highest octave varies the most;
+#: their mean. The mean is 0.9 to 1.5 in noise through codecs, whose highest octave varies the most;
 #: above 2.5 in rain of ten seconds and more; and below 0.7 in the tones of machines.
-OCTAVE_RANGE, MEAN_RANGE = (0.4, 2.9), (0.75, 1.4)
-_N_FFT = 1_024
-#: Octaves this far below the strongest are left out: codecs turn them on and off.
-_AUDIBLE_DB = 30.0
+OCTAVE_RANGE, MEAN_RANGE = (0.4, 2.9), (0.75, 1.8)
+_N_FFT, _HOP = 1_024, 512
+#: Bands this far below the strongest one are left out, since codecs turn them on and off. So are
+#: those up to this frequency that are as far below the rumble beside them, below the lowest band.
+_AUDIBLE_DB, _RUMBLE_HZ = 25.0, 1_100.0
 
 _AROUND = round(AROUND_S / STEP_S)
 
@@ -72,7 +77,9 @@ class Surroundings:
         Where the level varies, it does. If there is too little sound to compare it with, the
         segment has to differ from noise.
         """
-        first, stop = max(0, segment.first - _AROUND), min(segment.stop + _AROUND, self._n_frames)
+        start = self._start if segment.stop > 2 * self._start else 0
+        first = max(start, segment.first - _AROUND)
+        stop = min(segment.stop + _AROUND, self._n_frames)
         if not self._is_level_steady(first, stop):
             return True
         is_sound = np.zeros(stop - first, dtype=np.bool_)
@@ -88,6 +95,11 @@ class Surroundings:
     @property
     def _n_frames(self) -> int:
         return -(-self.grid.length // STEP)
+
+    @property
+    def _start(self) -> int:
+        """The frame with which an encoder has settled."""
+        return -(-(self.grid.lead + round(SETTLED_S * RATE_HZ)) // STEP)
 
     def _is_level_steady(self, first: int, stop: int) -> bool:
         """Return whether LAeq of half seconds hardly varies in the frames ``[first, stop)``."""
@@ -118,28 +130,38 @@ class Surroundings:
         )
 
     def _contrast_db(self, segment: Segment, first: int, is_sound: NDArray[np.bool_]) -> float:
-        """Return the greatest difference of a segment and its surroundings in a group of bands.
+        """Return the greatest difference of a segment and its surroundings in an audible band.
 
         ``is_sound`` marks the frames from ``first`` on that are in segments.
         """
         stop = first + is_sound.size
-        inner, outer = segment.first + _AROUND, segment.stop - _AROUND
+        inner, outer = max(segment.first, first) + _AROUND, segment.stop - _AROUND
         # Of a long segment, its beginning and its end are compared.
         parts = [(first, inner), (outer, stop)] if inner < outer else [(first, stop)]
-        powers = np.concatenate([self._powers(*part) for part in parts])
-        frames = np.concatenate([np.arange(*part) for part in parts])
+        read = [self._spectra(*part) for part in parts]
+        frames = np.concatenate([frames for frames, _ in read])
+        powers = np.concatenate([powers for _, powers in read], axis=1)
         inside = (frames >= segment.first) & (frames < segment.stop)
-        around = ~is_sound[frames - first]
-        ratios = powers[inside].mean(axis=0) / powers[around].mean(axis=0)
-        return float(np.abs(10.0 * np.log10(ratios)).max())
+        if not inside.any():
+            # The segment is in the lead of the grid.
+            return 0.0
+        spectra = [powers[:, chosen].mean(axis=1) for chosen in (inside, ~is_sound[frames - first])]
+        bands = np.array([_sums(spectrum, _BANDS_HZ) for spectrum in spectra])
+        is_audible = _is_audible(bands.max(axis=0), _BANDS_HZ, rumble=_rumble(powers))
+        with np.errstate(divide="ignore", invalid="ignore"):
+            differences_db = np.abs(10.0 * np.log10(bands[0] / bands[1]))
+        return float(differences_db[is_audible].max(initial=0.0))
 
-    def _powers(self, first: int, stop: int) -> NDArray[np.float64]:
-        """Return the mean power of frames in groups of mel bands [shape=(n, _N_GROUPS)]."""
-        samples = self.read(first * STEP - self.grid.lead, stop * STEP - self.grid.lead)
-        log_mel = cnn.log_mel(samples).numpy().astype(np.float64)
-        shape = (stop - first, cnn.FRAMES_PER_STEP, _N_GROUPS, cnn.N_MELS // _N_GROUPS)
-        powers: NDArray[np.float64] = (10.0 ** (log_mel / 10.0)).reshape(shape)
-        return np.asarray(powers.sum(axis=3).mean(axis=1))
+    def _spectra(self, first: int, stop: int) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+        """Return the power spectra of the frames ``[first, stop)``, and the frame of each.
+
+        Only sound of the recording is read: silence at its ends would be a click beside an offset.
+        """
+        begin = max(first * STEP - self.grid.lead, 0)
+        end = min(stop * STEP - self.grid.lead, self.grid.n_samples)
+        powers = _power_spectra(self.read(begin, end))
+        middles = begin + self.grid.lead + _HOP * (1 + np.arange(powers.shape[1]))
+        return middles // STEP, powers
 
 
 def is_noise(stretches: NDArray[np.float32]) -> bool:
@@ -154,29 +176,59 @@ def is_noise(stretches: NDArray[np.float32]) -> bool:
     stretches
         Samples at 16 kHz, of 10 s each [shape=(n_stretches, n_samples)].
     """
-    hz, _, spectra = signal.stft(
-        stretches.astype(np.float64), RATE_HZ, nperseg=_N_FFT, boundary=None
-    )
-    powers = np.abs(spectra) ** 2
-    per_half = round(0.5 * RATE_HZ / (_N_FFT // 2))
+    powers = _power_spectra(stretches)
+    per_half = round(0.5 * RATE_HZ / _HOP)
     n_halves = powers.shape[2] // per_half
     variations, totals = [], []
     for low_hz, high_hz in itertools.pairwise(_OCTAVES_HZ):
-        octave = powers[:, (hz >= low_hz) & (hz < high_hz), : n_halves * per_half]
+        octave = powers[:, _bins(low_hz, high_hz), : n_halves * per_half]
         means = octave.mean(axis=2)
-        if not means.any(axis=1).all():
-            continue
-        bandwidth_hz = means.sum(axis=1) ** 2 / (means**2).sum(axis=1) * RATE_HZ / _N_FFT
+        totals.append(means.sum(axis=1).mean())
         halves = octave.sum(axis=1).reshape(len(stretches), n_halves, per_half).mean(axis=2)
-        deviation = halves.std(axis=1, ddof=1) / halves.mean(axis=1)
+        # Digital silence varies by NaN, which is outside of each range.
+        with np.errstate(invalid="ignore"):
+            bandwidth_hz = means.sum(axis=1) ** 2 / (means**2).sum(axis=1) * RATE_HZ / _N_FFT
+            deviation = halves.std(axis=1, ddof=1) / halves.mean(axis=1)
         variations.append((deviation * np.sqrt(0.5 * bandwidth_hz)).mean())
-        totals.append(means.sum())
-    if not totals:
-        return False
-    is_audible = np.asarray(totals) >= max(totals) * 10 ** (-_AUDIBLE_DB / 10)
+    is_audible = _is_audible(np.array(totals), _OCTAVES_HZ, rumble=_rumble(powers))
     found = np.asarray(variations)[is_audible]
     return bool(
-        (OCTAVE_RANGE[0] <= found).all()
+        found.size
+        and (OCTAVE_RANGE[0] <= found).all()
         and (found <= OCTAVE_RANGE[1]).all()
         and MEAN_RANGE[0] <= found.mean() <= MEAN_RANGE[1]
     )
+
+
+def _power_spectra(samples: NDArray[np.float32]) -> NDArray[np.float64]:
+    """Return the power spectra [shape=(..., n_bins, n_spectra)] of sound without its offset."""
+    sound = samples.astype(np.float64)
+    sound -= sound.mean(axis=-1, keepdims=True)
+    _, _, spectra = signal.stft(sound, RATE_HZ, nperseg=_N_FFT, boundary=None, padded=False)
+    powers: NDArray[np.float64] = np.abs(spectra) ** 2
+    return powers
+
+
+def _bins(low_hz: float, high_hz: float) -> slice:
+    return slice(*(round(hz * _N_FFT / RATE_HZ) for hz in (low_hz, high_hz)))
+
+
+def _sums(spectrum: NDArray[np.float64], edges_hz: Sequence[float]) -> list[float]:
+    """Return the power of a spectrum in each of the bands between some edges."""
+    return [float(spectrum[_bins(*band)].sum()) for band in itertools.pairwise(edges_hz)]
+
+
+def _rumble(powers: NDArray[np.float64]) -> float:
+    """Return the mean power below the lowest band."""
+    return float(powers[..., _bins(0, _OCTAVES_HZ[0]), :].sum(axis=-2).mean())
+
+
+def _is_audible(
+    bands: NDArray[np.float64], edges_hz: Sequence[float], *, rumble: float
+) -> NDArray[np.bool_]:
+    """Return which bands with these powers are audible beside the others and the rumble."""
+    hidden = 10 ** (-_AUDIBLE_DB / 10)
+    is_near_rumble = np.array(edges_hz[1:]) <= _RUMBLE_HZ
+    floors = np.where(is_near_rumble, max(bands.max(), rumble), bands.max())
+    found: NDArray[np.bool_] = (bands > 0) & (bands >= floors * hidden)
+    return found

@@ -33,6 +33,7 @@ from actors.science.detection.ensemble import Array
 from actors.science.detection.holes import Interval
 from actors.science.detection.second_opinion import SecondOpinion
 from actors.science.detection.segment_views import MARGIN, VIEWS, chunks_of
+from actors.science.detection.silence import QUIET_DB
 from actors.science.levels.levels import LevelHistory
 from actors.science.levels.meter import LevelMeter
 from actors.science.types import Event
@@ -115,6 +116,7 @@ def detect(
     levels: LevelHistory | None = None,
     grid: Grid | None = None,
     opinion: SecondOpinion | None = None,
+    quiet_db: float = QUIET_DB,
 ) -> list[Event]:
     """Detect the events of a recording in memory, by the same two passes as the pipeline.
 
@@ -130,6 +132,8 @@ def detect(
         Its grid, as `prepare` returns it; by default aligned to the loudest sample at 16 kHz.
     opinion
         The base types, where there is a backbone.
+    quiet_db
+        The level below which sound is silence.
     """
     if grid is None:
         loudest = int(np.abs(samples).argmax())
@@ -145,6 +149,7 @@ def detect(
         grid=grid,
         levels=levels,
         opinion=opinion,
+        quiet_db=quiet_db,
     )
 
 
@@ -158,13 +163,15 @@ def find_events(
     thresholds: Mapping[str, float] | None = None,
     opinion: SecondOpinion | None = None,
     holes: Sequence[Interval] = (),
+    quiet_db: float = QUIET_DB,
 ) -> list[Event]:
     """Detect the events of a recording from its framewise scores on its grid.
 
     ``thresholds`` are minimum confidences by noise type that override the model's own. Detections
     below them are dropped, and do not become unclassified instead. With an ``opinion``, events may
     have all base types and their groups, and steady sound is classified, too.
-    Nothing is detected in ``holes``, which ``read`` and the ``opinion`` return filled.
+    Nothing is detected in ``holes``, which ``read`` and the ``opinion`` return filled, nor below
+    ``quiet_db``; see `silence`.
     """
     asked = thresholds or {}
     least = naming.least_of(model, with_base_types=opinion is not None)
@@ -181,6 +188,7 @@ def find_events(
         classify_steady=classify_steady,
         stands_out=Surroundings(read, grid, levels).differ,
         holes=holes,
+        quiet_db=quiet_db,
     )
     return [event for event in found if event.confidence >= asked.get(event.noise_type, 0.0)]
 

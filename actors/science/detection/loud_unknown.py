@@ -17,6 +17,7 @@ from scipy import ndimage
 
 from actors.science.detection.chunks import STEP_S
 from actors.science.detection.holes import Interval, frames_within
+from actors.science.detection.silence import QUIET_DB
 from actors.science.levels.levels import LevelHistory
 
 #: Hysteresis in dB above the background: an interval reaches the first, and stays above the second.
@@ -37,10 +38,6 @@ BACKGROUND_PERCENT = 25.0
 BACKGROUND_S = 30.0
 _SMOOTH_STEPS = 5
 
-#: Lower limit of levels, in dB re full scale, so that digital silence does not become the
-#: background.
-FLOOR_DB = -80.0
-
 
 @dataclass(frozen=True, slots=True)
 class LoudInterval:
@@ -52,13 +49,20 @@ class LoudInterval:
 
 
 def find(
-    levels: LevelHistory, *, lead_s: float = 0.0, holes: Sequence[Interval] = ()
+    levels: LevelHistory,
+    *,
+    lead_s: float = 0.0,
+    holes: Sequence[Interval] = (),
+    quiet_db: float = QUIET_DB,
 ) -> list[LoudInterval]:
-    """Return the loud intervals by start; the recording's grid begins ``lead_s`` before it."""
+    """Return the loud intervals by start; the recording's grid begins ``lead_s`` before it.
+
+    No level is below ``quiet_db``, so that silence does not become the background.
+    """
     if not levels.mean_square.size:
         return []
-    loudness_db, quiet_db = contrast(levels, lead_s=lead_s, holes=holes)
-    above_db = loudness_db - quiet_db
+    loudness_db, background = contrast(levels, lead_s=lead_s, holes=holes, quiet_db=quiet_db)
+    above_db = loudness_db - background
     above_db[frames_within(holes, n_steps=above_db.size, lead_s=lead_s)] = 0.0
     n_gap = round(LONGEST_GAP_S / STEP_S)
     padded = np.pad(above_db >= HOLD_DB, n_gap)
@@ -72,13 +76,13 @@ def find(
 
 
 def contrast(
-    levels: LevelHistory, *, lead_s: float, holes: Sequence[Interval]
+    levels: LevelHistory, *, lead_s: float, holes: Sequence[Interval], quiet_db: float
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Return the level and the background level of every frame, in dB re full scale.
 
     The background is that of the time outside of holes; both are interpolated in these.
     """
-    loudness_db = level_db(levels, lead_s=lead_s)
+    loudness_db = level_db(levels, lead_s=lead_s, quiet_db=quiet_db)
     [recorded] = np.nonzero(~frames_within(holes, n_steps=loudness_db.size, lead_s=lead_s))
     if recorded.size in (0, loudness_db.size):
         return loudness_db, background_db(loudness_db)
@@ -89,13 +93,15 @@ def contrast(
     )
 
 
-def level_db(levels: LevelHistory, *, lead_s: float = 0.0) -> NDArray[np.float64]:
-    """Return the A-weighted level of every frame in dB re full scale, at least `FLOOR_DB`.
+def level_db(
+    levels: LevelHistory, *, lead_s: float = 0.0, quiet_db: float = QUIET_DB
+) -> NDArray[np.float64]:
+    """Return the A-weighted level of every frame in dB re full scale, at least ``quiet_db``.
 
     The grid begins ``lead_s`` before the recording.
     """
     power = levels.on_grid(step_s=STEP_S, lead_s=lead_s)
-    found: NDArray[np.float64] = 10.0 * np.log10(np.maximum(power, 10 ** (FLOOR_DB / 10)))
+    found: NDArray[np.float64] = 10.0 * np.log10(np.maximum(power, 10 ** (quiet_db / 10)))
     return found
 
 

@@ -17,6 +17,7 @@ from actors.science.detection import loud_unknown
 from actors.science.detection.chunks import STEP_S
 from actors.science.detection.decoding import Scores, Segment, find_segments, quiet_windows
 from actors.science.detection.holes import Interval, frames_within, outside
+from actors.science.detection.silence import QUIET_DB
 from actors.science.levels.indications import is_overloaded
 from actors.science.levels.levels import LevelHistory
 from actors.science.types import BACKGROUND, UNCLASSIFIED, Event, TypeProbability
@@ -43,10 +44,6 @@ EDGE_DB, EDGE_CONTRAST_DB = 4.0, 4.0
 
 #: Number of candidate types stored with an event.
 CANDIDATES = 5
-
-#: A- and time-averaged level in dB re full scale below which everything counts as silence, whatever
-#: its class: the rounding noise of 16-bit audio is around -98 dB.
-QUIET_DB = -80.0
 
 
 @dataclass(frozen=True)
@@ -109,6 +106,7 @@ def merge(
     classify_steady: ClassifySegment | None = None,
     stands_out: StandsOut = lambda segment, segments: True,
     holes: Sequence[Interval] = (),
+    quiet_db: float = QUIET_DB,
 ) -> list[Event]:
     """Turn the framewise scores of a whole recording into events.
 
@@ -134,6 +132,8 @@ def merge(
     holes
         Where nothing is recorded, in order and apart from each other. The scores are of filled
         holes. No event begins or ends in one; those of `LONG_HOLE_S` or more divide events.
+    quiet_db
+        The level below which sound is silence; see `silence`.
 
     Returns
     -------
@@ -169,18 +169,17 @@ def merge(
         for segment, found in classified
         for event in _events(segment, found, keep=lambda part: stands_out(part, segments))
     ]
-    edges = _Edges(levels, blur_s=blur_s, lead_s=lead_s, holes=holes)
+    edges = _Edges(levels, blur_s=blur_s, lead_s=lead_s, holes=holes, quiet_db=quiet_db)
     joined = (_moved(edges.refined(event), -lead_s) for event in _joined(named))
     lasting = (event for event in _measured(joined, levels, holes) if _lasts(event))
-    audible = [event for event in lasting if _is_audible(event)]
+    audible = [event for event in lasting if _is_audible(event, quiet_db)]
     unnamed = [
         _moved(_event(segment, TypeProbability(UNCLASSIFIED, 0.0), found.candidates), -lead_s)
         for segment, found in classified
         if not found.answers
     ]
-    loud = _unexplained(
-        loud_unknown.find(levels, lead_s=lead_s, holes=holes), audible, unnamed, levels, holes
-    )
+    intervals = loud_unknown.find(levels, lead_s=lead_s, holes=holes, quiet_db=quiet_db)
+    loud = _unexplained(intervals, audible, unnamed, levels, holes)
     return sorted([*audible, *loud], key=lambda event: (event.start_s, -event.confidence))
 
 
@@ -237,11 +236,17 @@ class _Edges:
     """
 
     def __init__(
-        self, levels: LevelHistory, *, blur_s: float, lead_s: float, holes: Sequence[Interval]
+        self,
+        levels: LevelHistory,
+        *,
+        blur_s: float,
+        lead_s: float,
+        holes: Sequence[Interval],
+        quiet_db: float,
     ) -> None:
         self._most = round(blur_s / STEP_S)
         self._level_db, self._background_db = loud_unknown.contrast(
-            levels, lead_s=lead_s, holes=holes
+            levels, lead_s=lead_s, holes=holes, quiet_db=quiet_db
         )
 
     def refined(self, event: Event) -> Event:
@@ -290,8 +295,8 @@ def _lasts(event: Event) -> bool:
     return event.end_s - event.start_s >= SHORTEST_S - _TINY_S
 
 
-def _is_audible(event: Event) -> bool:
-    return event.laeq_db is not None and event.laeq_db >= QUIET_DB
+def _is_audible(event: Event, quiet_db: float) -> bool:
+    return event.laeq_db is not None and event.laeq_db >= quiet_db
 
 
 def _unexplained(

@@ -71,6 +71,10 @@ _KINK = 0.2
 #: Least number of shorter runs that have the same meaning: noise has crests of a single sample.
 LEAST_TIPS = 6
 
+#: Where a step is above `COARSEST`: the steps below the greatest sample in which others are
+#: counted, and how many times as many equal it.
+_COARSE_STEPS, _COARSE_RATIO = 1.5, 4
+
 #: Greatest step of the quantisation as a share of a band of crests.
 _OF_BAND = 0.125
 
@@ -182,10 +186,12 @@ def _are_tips(top: Top, first: Indices, last: Indices, step: float) -> bool:
     """Return whether so many crests that differ end at the greatest sample."""
     if first.size < LEAST_TIPS:
         return False
-    # A smooth crest has more samples in the next nine steps than at its top.
+    # A smooth crest has more samples in the next nine steps than at its top. Of the coarse steps of
+    # G.711, the greatest is as wide as the next, and has up to 2.7 times as many samples of a sine.
+    n_steps, ratio = (_KINK_STEPS, 2) if step <= COARSEST else (_COARSE_STEPS, _COARSE_RATIO)
     n_equal = np.count_nonzero(top.values == np.float32(top.greatest))
-    n_near = np.count_nonzero(top.values >= top.greatest * (1 - _KINK_STEPS * step)) - n_equal
-    return bool(2 * n_near < n_equal) and not top.are_alike(first, last)
+    n_near = np.count_nonzero(top.values >= top.greatest * (1 - n_steps * step)) - n_equal
+    return bool(ratio * n_near < n_equal) and not top.are_alike(first, last)
 
 
 def _piled_up(top: Top, known: float | None) -> Indices:

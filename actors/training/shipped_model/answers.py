@@ -16,7 +16,7 @@ import soxr
 
 from actors.facts import noise_types
 from actors.science import synth
-from actors.science.detection import inference
+from actors.science.detection import inference, silence
 from actors.science.detection.chunks import RATE_HZ as MODEL_RATE_HZ
 from actors.science.detection.classifier import Classifier
 from actors.science.detection.second_opinion import SecondOpinion
@@ -64,7 +64,7 @@ def detect(model: Classifier, sound: Sound, judges: Judges | None) -> list[Event
     """Detect the events of a sound, as the pipeline does."""
     narrow = soxr.resample(sound.samples, RATE_HZ, MODEL_RATE_HZ)
     opinion = None if judges is None else judges.of(sound.group, sound.samples)
-    return inference.detect(model, narrow, opinion=opinion)
+    return inference.detect(model, narrow, opinion=opinion, quiet_db=sound.quiet_db)
 
 
 def answer(heard: Iterable[Event]) -> Event | None:
@@ -173,8 +173,14 @@ def noisy(given: Sequence[Sound], rng: np.random.Generator) -> list[Sound]:
 
 def coded(sounds: Iterable[Sound], codec: str) -> list[Sound]:
     """Pass sounds through one of `codecs.CODECS`."""
+    chosen = codecs.CODECS[codec]
+    quiet_db = silence.quiet_db("pcm_8" if chosen.coding == "PCM_U8" else None)
     return [
-        replace(each, samples=codecs.coded(each.samples, codecs.CODECS[codec], level=CODEC_LEVEL))
+        replace(
+            each,
+            samples=codecs.coded(each.samples, chosen, level=CODEC_LEVEL),
+            quiet_db=quiet_db,
+        )
         for each in sounds
     ]
 

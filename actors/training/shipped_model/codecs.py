@@ -52,7 +52,7 @@ def coded(samples: Array, codec: Codec, *, level: float, rate_hz: int = RATE_HZ)
     """Encode a sound [shape=(n,)] by a codec, and decode it; the result has the same length.
 
     ``level`` is the loss, from 0 to below 1: libsndfile's compression level. AAC gets fewer bits,
-    and 8 bits get a peak further below full scale.
+    and 8 bits get a peak further below full scale, which the result keeps.
     """
     slow = soxr.resample(samples, rate_hz, codec.rate_hz)
     if codec.coding == "AAC":
@@ -97,7 +97,7 @@ def _through_8_bits(samples: Array, level: float) -> NDArray[np.float32]:
     if peak == 0.0:
         return samples
     steps = 127.0 * 10 ** (-_HEADROOM_DB * level / 20) / peak
-    return np.asarray(np.rint(samples * steps) / steps, dtype=np.float32)
+    return np.asarray(np.rint(samples * steps) / 128.0, dtype=np.float32)
 
 
 def _through_aac(samples: Array, rate_hz: int, level: float) -> NDArray[np.float32]:

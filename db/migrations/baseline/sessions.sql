@@ -78,7 +78,7 @@ CREATE TABLE audio_sessions (
             AND recorded_at < '2200-01-01 00:00:00+00:00'),
     CONSTRAINT ck_audio_sessions_recorded_at_from
         CHECK (recorded_at_from IN ('guano', 'bext', 'ixml', 'comment', 'wamd', 'tag',
-            'file_name', 'mp4')),
+            'file_name', 'creation_time')),
     CONSTRAINT ck_audio_sessions_recorded_at_source
         CHECK (num_nonnulls(recorded_at_from, recorded_at_zone) = 0
             OR num_nulls(recorded_at, recorded_at_from, recorded_at_zone) = 0),

@@ -24,7 +24,7 @@ class RecordedAtSource(msgspec.Struct, kw_only=True):
     """Source of the recording time."""
 
     #: ``caller``, or its source in the file: ``guano``, ``bext``, ``ixml``, ``comment``,
-    #: ``wamd``, ``tag``, ``file_name`` or ``mp4``.
+    #: ``wamd``, ``tag``, ``file_name`` or ``creation_time``.
     origin: str = msgspec.field(name="from")
     #: How the time got its offset from UTC: ``given`` by the caller, from the ``file``, from the
     #: session's ``time_zone``, or ``assumed_utc`` without either.

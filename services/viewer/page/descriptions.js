@@ -9,7 +9,7 @@ const SOURCES = {
   wamd: "Wildlife Acoustics metadata",
   tag: "a tag",
   file_name: "the file name",
-  mp4: "the MP4 creation time",
+  creation_time: "the creation time of the file",
 };
 const SPECTROGRAM = "Spectrogram: lighter is louder, down to 75 dB below the loudest.";
 

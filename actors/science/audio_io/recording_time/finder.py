@@ -1,7 +1,7 @@
 """Find when a recording began: by the most trustworthy source in its file.
 
 A recorder's own metadata goes first, then the name, which people change, and last the creation time
-of an MP4 file, which many phones set when a recording ends.
+in a container's header, which many phones set when a recording ends.
 """
 
 from __future__ import annotations
@@ -12,20 +12,26 @@ from datetime import UTC, datetime
 from typing import BinaryIO, Literal
 
 from actors.facts import formats
-from actors.science.audio_io.recording_time import clocks, file_names, riff_chunks, tags
+from actors.science.audio_io.recording_time import (
+    clocks,
+    file_names,
+    matroska,
+    riff_chunks,
+    tags,
+)
 from actors.science.audio_io.recording_time.clocks import Zone
 
 #: Sources of the recording time, in the order of trust.
-Origin = Literal["guano", "bext", "ixml", "comment", "wamd", "tag", "file_name", "mp4"]
+Origin = Literal["guano", "bext", "ixml", "comment", "wamd", "tag", "file_name", "creation_time"]
 
 #: Earlier times are of clocks that were not set: they start in 1904, 1970 or 1980.
 EARLIEST = datetime(1990, 1, 1, tzinfo=UTC)
 
 #: The tags that state the start of a recording: Vorbis comments, those of BAR-LT recorders, ID3
-#: 2.4, CAF, and those of QuickTime.
+#: 2.4, CAF, Matroska, and those of QuickTime.
 _DATE_TAGS = frozenset(
     {
-        *("date", "recordingstart", "tdrc", "recorded date"),
+        *("date", "recordingstart", "tdrc", "recorded date", "date_recorded"),
         *("\xa9day", "com.apple.quicktime.creationdate"),
     }
 )
@@ -114,6 +120,11 @@ def _candidates(
     elif container == "mp4":
         mp4_tags, created = tags.mp4(file)
         found += mp4_tags
+    elif container in ("matroska", "webm"):
+        matroska_tags, created = matroska.read(file)
+        found += matroska_tags
+    elif container == "asf":
+        created = tags.asf(file)
     texts = riff_chunks.info_texts(chunks.get(b"info", b""))
     texts += [riff_chunks.text_of(chunks.get(b"anno", b"")), *(value for _, value in found)]
     dates = [clocks.from_iso(value) for name, value in found if name in _DATE_TAGS]
@@ -124,7 +135,7 @@ def _candidates(
     yield "wamd", riff_chunks.wamd(chunks.get(b"wamd", b""))
     yield "tag", _first(dates)
     yield "file_name", file_names.read(file_name)
-    yield "mp4", created
+    yield "creation_time", created
 
 
 def _first(times: Iterator[datetime | None] | list[datetime | None]) -> datetime | None:

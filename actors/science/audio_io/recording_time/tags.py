@@ -1,4 +1,4 @@
-"""The tags of FLAC, Ogg, MP3, MP4 and CAF files, as far as they may contain a time.
+"""The tags of FLAC, Ogg, MP3, MP4, CAF and ASF files, as far as they may contain a time.
 
 Nothing here trusts a size: at most `MOST_BYTES` of a tag are read, and a limited number of parts.
 """
@@ -25,12 +25,25 @@ _MOST_TEXT_BYTES = 1_024
 _OGG_COMMENTS = (b"\x03vorbis", b"OpusTags")
 _FLAC_APPLICATION, _FLAC_COMMENTS = 2, 4
 
+#: The versions of ID3: bytes of the name of a frame, as many as of its size, and of its header.
+_ID3_VERSIONS = {2: (3, 6), 3: (4, 10), 4: (4, 10)}
+#: The flag of a tag whose bytes 0xFF have a zero behind them, so that they do not look like audio.
+_ID3_UNSYNCHRONISED = 0x80
+#: Version 2.2 has shorter names.
+_ID3_SHORT_NAMES = {"tye": "tyer", "tda": "tdat", "tim": "time"}
 #: Encodings of the texts of ID3, by their first byte.
 _ID3_ENCODINGS = ("latin-1", "utf-16", "utf-16-be", "utf-8")
 #: The first bytes of a frame of comments: its encoding and language.
 _ID3_COMMENT_BYTES = 4
 
 _EPOCH_1904 = datetime(1904, 1, 1, tzinfo=UTC)
+
+#: The file properties of an ASF file, the position of the creation date in them, in units of 100 ns
+#: since 1601, and the bytes in which they are searched for.
+_ASF_PROPERTIES = bytes.fromhex("a1dcab8c47a9cf118ee400c00c205365")
+_ASF_DATE = slice(48, 56)
+_ASF_HEAD_BYTES = 16_384
+_EPOCH_1601 = datetime(1601, 1, 1, tzinfo=UTC)
 
 
 def id3_bytes(head: bytes) -> int:
@@ -49,27 +62,46 @@ def _seven_bits(size: bytes) -> int:
 
 
 def id3(body: bytes) -> list[Tag]:
-    """Return the texts and comments of an ID3 tag, version 2.3 or 2.4."""
-    found: list[Tag] = []
-    if len(body) < 10 or body[:3] != formats.ID3 or body[3] not in (3, 4):
-        return found
-    position = 10
-    if body[5] & 0x40:
-        # An extended header; only in version 2.4 its size includes itself.
-        size = body[10:14]
-        position += _seven_bits(size) if body[3] == 4 else int.from_bytes(size, "big") + 4
-    while position + 10 < len(body) and len(found) < _MOST_PARTS:
-        name, raw_size = body[position : position + 4], body[position + 4 : position + 8]
-        size_bytes = _seven_bits(raw_size) if body[3] == 4 else int.from_bytes(raw_size, "big")
-        content = body[position + 10 : position + 10 + size_bytes]
-        if not size_bytes or not name.isalnum():
-            break
-        if content and content[0] < len(_ID3_ENCODINGS) and name[:1] in (b"T", b"C"):
-            text = content[_ID3_COMMENT_BYTES if name == b"COMM" else 1 :]
-            decoded = text.decode(_ID3_ENCODINGS[content[0]], errors="replace")
-            found.append((name.decode().lower(), decoded.rstrip("\0")))
-        position += 10 + size_bytes
+    """Return the texts and comments of an ID3 tag of version 2.2, 2.3 or 2.4.
+
+    Those of 2.2 have the names of 2.3. The year, the day and the minute, which are texts of their
+    own up to 2.3, are in ``tdrc`` as well, as in 2.4.
+    """
+    if len(body) < 10 or body[:3] != formats.ID3 or body[3] not in _ID3_VERSIONS:
+        return []
+    version, flags = body[3], body[5]
+    content = body[10:]
+    if flags & _ID3_UNSYNCHRONISED and version < 4:
+        content = content.replace(b"\xff\0", b"\xff")
+    found = list(_id3_texts(content, version, has_extended_header=bool(flags & 0x40)))
+    texts = dict(reversed(found))
+    year, day, minute = (texts.get(name, "") for name in ("tyer", "tdat", "time"))
+    if len(day) == len(minute) == 4:
+        found.append(("tdrc", f"{year}-{day[2:]}-{day[:2]}T{minute[:2]}:{minute[2:]}"))
     return found
+
+
+def _id3_texts(content: bytes, version: int, *, has_extended_header: bool) -> Iterator[Tag]:
+    """Yield the texts and comments in the frames of an ID3 tag."""
+    n_name, n_head = _ID3_VERSIONS[version]
+    position = 0
+    if has_extended_header and version > 2:
+        # Only in version 2.4 its size includes itself.
+        size = content[:4]
+        position = _seven_bits(size) if version == 4 else int.from_bytes(size, "big") + 4
+    for _ in range(_MOST_PARTS):
+        name = content[position : position + n_name]
+        raw_size = content[position + n_name : position + 2 * n_name]
+        n_bytes = _seven_bits(raw_size) if version == 4 else int.from_bytes(raw_size, "big")
+        frame = content[position + n_head : position + n_head + n_bytes]
+        if not frame or not name.isalnum():
+            return
+        if frame[0] < len(_ID3_ENCODINGS) and name[:1] in (b"T", b"C"):
+            text = frame[_ID3_COMMENT_BYTES if name in (b"COMM", b"COM") else 1 :]
+            decoded = text.decode(_ID3_ENCODINGS[frame[0]], errors="replace").rstrip("\0")
+            shown = name.decode(errors="replace").lower()
+            yield _ID3_SHORT_NAMES.get(shown, shown), decoded
+        position += n_head + n_bytes
 
 
 def vorbis_comments(body: bytes) -> list[Tag]:
@@ -147,6 +179,18 @@ def mp4(file: BinaryIO) -> tuple[list[Tag], datetime | None]:
         for tag in _mp4_tags(file, boxes[b"meta"])
     ]
     return found, _created(file, movie[b"mvhd"]) if b"mvhd" in movie else None
+
+
+def asf(file: BinaryIO) -> datetime | None:
+    """Return the creation date of an ASF file, such as of WMA."""
+    file.seek(0)
+    head = file.read(_ASF_HEAD_BYTES)
+    at = head.find(_ASF_PROPERTIES)
+    date = head[at:][_ASF_DATE] if at >= 0 else b""
+    try:
+        return _EPOCH_1601 + timedelta(microseconds=int.from_bytes(date, "little") // 10)
+    except OverflowError:
+        return None
 
 
 def _boxes(file: BinaryIO, part: range) -> dict[bytes, range]:

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from actors.science.audio_io import decode_av
+from actors.science.audio_io import av_files
 from actors.science.audio_io.decode import open_recording
 from actors.science.errors import (
     EmptyRecording,
@@ -314,7 +314,7 @@ def test_a_packet_stands_for_no_more_than_any_encoder_makes(
 ) -> None:
     content = decompression_bombs.m4a(1)
     assert listen(content)[0].size
-    monkeypatch.setattr(decode_av, "MOST_FRAMES", 512)
+    monkeypatch.setattr(av_files, "MOST_FRAMES", 512)
     with pytest.raises(Undecodable):
         listen(content)
 

@@ -13,6 +13,8 @@ import pytest
 from actors.science.audio_io import headers
 from actors.science.audio_io.decode import open_recording
 from actors.science.errors import RecordingError
+from tests.support.corpus import SHAPES
+from tests.support.shapes import SECONDS as SHAPE_SECONDS
 from tests.support.sounds import encoded, noise
 
 RATE_HZ = 16_000
@@ -160,3 +162,9 @@ def test_audio_beyond_the_sizes_of_a_wave_file_is_read(tmp_path: Path) -> None:
                     break
     assert n_frames > 3 * RATE_HZ
     assert decoder.format.n_frames is None
+
+
+def test_joined_files_of_the_oldest_format() -> None:
+    """Each gets a header that is longer than its own, and begins before it."""
+    old = next(shape for shape in SHAPES if shape.name == "wav-PCM_16-None-14").make()
+    assert listen(2 * old) == (2 * SHAPE_SECONDS, 0)

@@ -18,7 +18,7 @@ from actors.facts.channel_rules import ENERGY_MEAN
 from actors.science import synth
 from actors.science.audio_io import decode
 from actors.science.audio_io.prepare import pcm_to_float, prepare, used_channels
-from actors.science.detection import classifier, inference
+from actors.science.detection import classifier, inference, silence
 from actors.science.detection.second_opinion import SecondOpinion
 from actors.science.detection.tagging import tagger
 from actors.science.detection.tagging.backbone import BackboneNetwork
@@ -59,6 +59,7 @@ def hear(content: bytes, *, beside: bool) -> tuple[list[Event], Totals]:
         levels=prepared.levels,
         grid=prepared.grid,
         opinion=opinion,
+        quiet_db=silence.quiet_db(prepared.format.codec),
     )
     return events, prepared.totals
 
@@ -101,6 +102,16 @@ def test_steady_noise_has_no_events(kind: str, seconds: int, exponent: float, be
     """At 16 kHz, MP3 gives noise a texture like that of rain."""
     noise = steady(exponent, seconds=seconds, seed=0)
     assert hear(file_of(noise, SLOW_HZ, kind), beside=beside)[0] == []
+
+
+@both
+@pytest.mark.parametrize("gain_db", [-10, 30])
+def test_steady_noise_in_8_bits_has_no_events(gain_db: float, beside: bool) -> None:
+    """It switches between two neighbouring values now and then, which hammers."""
+    noise = 10 ** (gain_db / 20) * steady(2.0, seconds=60, seed=0)
+    file = io.BytesIO()
+    soundfile.write(file, noise, SLOW_HZ, format="WAV", subtype="PCM_U8")
+    assert hear(file.getvalue(), beside=beside)[0] == []
 
 
 @both

@@ -95,6 +95,12 @@ def test_digital_silence_is_not_what_rounding_noise_stands_out_from() -> None:
     assert found.end_s == pytest.approx(12.0)
 
 
+def test_nothing_stands_out_from_a_level_below_silence() -> None:
+    clicks = levels([-90.0] * 100 + [-60.0] * 20 + [-90.0] * 100)
+    assert len(find(clicks)) == 1
+    assert find(clicks, quiet_db=-48.0) == []
+
+
 def test_the_share_is_that_of_the_energy_above_the_background() -> None:
     """Half the interval is 20 dB above the background, half of it 10 dB: 1 - 1 / 55."""
     (found,) = find(levels([-60.0] * 200 + [-40.0] * 10 + [-50.0] * 10 + [-60.0] * 200))

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from actors.science.detection import segmentation
+from actors.science.detection import silence
 from actors.science.detection.chunks import STEP_S
 from actors.science.detection.decoding import Segment
 from actors.science.detection.segmentation import (
@@ -280,7 +280,7 @@ def test_events_keep_their_promises_whatever_the_scores(
         assert 0 <= event.confidence <= 1
         assert event.noise_type != BACKGROUND
         assert event.laeq_db is not None
-        assert event.laeq_db >= segmentation.QUIET_DB
+        assert event.laeq_db >= silence.QUIET_DB
         if event.noise_type != UNCLASSIFIED:
             assert event.candidates[0].noise_type == event.noise_type
 

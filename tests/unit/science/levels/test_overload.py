@@ -50,10 +50,10 @@ def tone(hz: float) -> Sound:
     return np.sin(2 * np.pi * hz * TIMES_S + 0.3)
 
 
-def mu_law(sound: Sound) -> Sound:
-    """Return a sound in the 256 steps of mu-law."""
+def mu_law(sound: Sound, *, subtype: str = "ULAW") -> Sound:
+    """Return a sound in the 256 steps of mu-law, or of A-law."""
     file = io.BytesIO()
-    soundfile.write(file, sound, RATE_HZ, format="WAV", subtype="ULAW")
+    soundfile.write(file, sound, RATE_HZ, format="WAV", subtype=subtype)
     expanded: Sound = soundfile.read(io.BytesIO(file.getvalue()))[0]
     return expanded
 
@@ -83,6 +83,27 @@ def test_clipping_at_full_scale_is_found(bits: int, gain_db: float, least: float
 def test_clipping_of_8_bits_is_found() -> None:
     clipped = quantised(rumble(hz=2_000) * 2, 8)
     assert (overloaded(clipped) & true_steps(clipped)).sum() >= 0.8 * true_steps(clipped).sum()
+
+
+@pytest.mark.parametrize("subtype", ["ULAW", "ALAW"])
+def test_clipping_of_g711_is_found(subtype: str) -> None:
+    """Its greatest value stands for everything from 0.965 on, and noise reaches it rarely."""
+    noise = np.random.default_rng(0).standard_normal(N)
+    for sound in (rumble(), noise / np.abs(noise).max()):
+        clipped = mu_law(np.clip(2.0 * sound, -1, 1), subtype=subtype)
+        truth, found = true_steps(clipped), overloaded(clipped)
+        assert (found & truth).sum() >= 0.9 * truth.sum()
+        assert not (found & ~truth).any()
+        for amplitude in (0.5, 0.97, 1.0):
+            assert not overloaded(mu_law(amplitude * sound, subtype=subtype)).any()
+
+
+@pytest.mark.parametrize("subtype", ["ULAW", "ALAW"])
+@pytest.mark.parametrize("amplitude", [0.95, 0.97, 0.99, 1.0])
+def test_no_tone_or_sweep_of_g711_is_overload(subtype: str, amplitude: float) -> None:
+    sweep = signal.chirp(TIMES_S, 50, 4, 6_000)
+    for sound in (sweep, tone(330), tone(1_234)):
+        assert not overloaded(mu_law(amplitude * sound, subtype=subtype)).any()
 
 
 @pytest.mark.parametrize("share", [0.5, 0.05])

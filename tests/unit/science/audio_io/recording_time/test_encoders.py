@@ -45,13 +45,17 @@ def test_libsndfile(kind: str, field: str) -> None:
 @pytest.mark.parametrize(
     ("extension", "codec", "container", "tags", "origin"),
     [
-        ("m4a", "aac", "mp4", {"creation_time": "2024-07-02T04:44:04Z"}, "mp4"),
+        ("m4a", "aac", "mp4", {"creation_time": "2024-07-02T04:44:04Z"}, "creation_time"),
         ("m4a", "aac", "mp4", {"date": "2024-07-02T06:44:04+02:00"}, "tag"),
         ("m4a", "aac", "mp4", {"comment": COMMENT}, "comment"),
         ("mp3", "mp3", "mp3", {"date": "2024-07-02T06:44:04+02:00"}, "tag"),
         ("mp3", "mp3", "mp3", {"comment": COMMENT}, "comment"),
         ("opus", "libopus", "ogg", {"date": "2024-07-02T06:44:04+02:00"}, "tag"),
         ("wav", "pcm_s16le", "wav", {"comment": COMMENT}, "comment"),
+        ("mkv", "flac", "matroska", {"creation_time": "2024-07-02T04:44:04Z"}, "creation_time"),
+        ("mkv", "flac", "matroska", {"comment": COMMENT}, "comment"),
+        ("webm", "libopus", "webm", {"DATE_RECORDED": "2024-07-02 06:44:04+02:00"}, "tag"),
+        ("asf", "pcm_s16le", "asf", {"creation_time": "2024-07-02T04:44:04Z"}, "creation_time"),
     ],
 )
 def test_ffmpeg(

@@ -16,7 +16,20 @@ from actors.science.audio_io import chunks
 from actors.science.audio_io.recording_time import finder, riff_chunks
 from tests.support import recorder_files as files
 
-CONTAINERS = ("wav", "rf64", "w64", "aiff", "caf", "flac", "ogg", "mp3", "mp4", "aac", "webm")
+CONTAINERS = (
+    "wav",
+    "rf64",
+    "w64",
+    "aiff",
+    "caf",
+    "flac",
+    "ogg",
+    "mp3",
+    "mp4",
+    "aac",
+    "webm",
+    "asf",
+)
 #: More than the reader ever reads of a file: the first chunk of each of its kinds, headers, and the
 #: end of the file in which chunks behind audio of unknown size are searched for, at most twice.
 MOST_READ_BYTES = (len(riff_chunks.KINDS) + 2) * riff_chunks.MOST_BYTES + 2 * chunks.TAIL_BYTES
@@ -33,6 +46,8 @@ VALID = [
     files.ogg(b"OpusTags", ["DATE=2024"]),
     files.id3((b"COMM", b"\1eng" + b"a" * 9), (b"TDRC", b"\0" + b"a")),
     files.box(b"moov", files.mvhd(9), files.box(b"udta", files.box(b"meta", bytes(50)))),
+    files.id3((b"TYE", b"\1\xff\xfe2"), (b"TIM", b"\0" + b"0644"), version=2),
+    files.matroska(files.element(0x1549A966, files.element(0x4461, b"\x7f" + bytes(7)))),
 ]
 
 
@@ -111,6 +126,10 @@ def test_damaged_metadata_are_read(
         (files.id3(*[(b"TDRC", b"\3a")] * 50_000), "mp3"),
         (b"ID3\4\0\0\x7f\x7f\x7f\x7f" + bytes(1_000_000), "mp3"),
         (files.box(b"free") * 100_000, "mp4"),
+        (files.element(0x1254C367, b"") * 50_000, "webm"),
+        (files.matroska(files.element(0x1254C367, b"\x80\x80" * 50_000)), "webm"),
+        (files.matroska(*[files.element(0x1549A966, b"")] * 2_000), "webm"),
+        (b"\x18\x53\x80\x67\x01" + b"\xff" * 7 + bytes(1_000_000), "webm"),
         (bytes(1_000_000), "mp4"),
         (
             files.box(b"moov", *[files.box(b"udta", *[files.box(b"meta", bytes(50))] * 99)] * 999),

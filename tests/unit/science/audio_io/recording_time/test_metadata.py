@@ -256,11 +256,34 @@ def test_tags_of_mp3(version: int) -> None:
     assert told(data, "mp3") == ("2024-07-02T04:44:04", "comment", "file")
 
 
+@pytest.mark.parametrize("version", [2, 3])
+@pytest.mark.parametrize("encoding", ["latin-1", "utf-16"])
+def test_tags_of_mp3_before_they_had_one_for_the_time(version: int, encoding: str) -> None:
+    texts = {b"TYER": "2024", b"TDAT": "0207", b"TIME": "0644"}
+    first = b"\1" if encoding == "utf-16" else b"\0"
+    frames = [
+        (name if version == 3 else name[:3], first + text.encode(encoding))
+        for name, text in texts.items()
+    ]
+    data = files.id3(*frames, version=version)
+    assert told(data, "mp3") == ("2024-07-02T06:44:00", "tag", "assumed_utc")
+    # Without a time of day.
+    assert told(files.id3(*frames[:2], version=version), "mp3") == ()
+    # The mark of UTF-16 looks like audio, and a zero keeps it apart.
+    apart = bytearray(data[:10] + data[10:].replace(b"\xff", b"\xff\0"))
+    apart[5], apart[6:10] = 0x80, files.seven_bits(len(apart) - 10)
+    assert told(bytes(apart), "mp3") == ("2024-07-02T06:44:00", "tag", "assumed_utc")
+    comment = f"Recorded at 06:44:04 02/07/2024 (UTC+2) {AUDIOMOTH}"
+    name = b"COMM" if version == 3 else b"COM"
+    data = files.id3((name, b"\0eng\0" + comment.encode()), version=version)
+    assert told(data, "mp3") == ("2024-07-02T04:44:04", "comment", "file")
+
+
 @pytest.mark.parametrize(
     ("movie", "wanted"),
     [
-        ([mvhd(CREATED)], ("2024-07-02T04:44:04", "mp4", "file")),
-        ([mvhd(CREATED, version=1)], ("2024-07-02T04:44:04", "mp4", "file")),
+        ([mvhd(CREATED)], ("2024-07-02T04:44:04", "creation_time", "file")),
+        ([mvhd(CREATED, version=1)], ("2024-07-02T04:44:04", "creation_time", "file")),
         # 1904, 1970, and seconds since 1970 in place of 1904.
         ([mvhd(0)], ()),
         ([mvhd(2_082_844_800)], ()),
@@ -285,6 +308,25 @@ def test_mp4(movie: list[bytes], wanted: tuple[str, ...]) -> None:
     long_audio = b"\0\0\0\1mdat" + (16 + 999).to_bytes(8, "big") + bytes(999)
     for data in (start + moov + audio, start + audio + moov, start + long_audio + moov):
         assert told(data, "mp4") == wanted
+
+
+@pytest.mark.parametrize(
+    ("tags_are", "cluster_bytes"), [("before", 9), ("behind", 9), ("behind", None)]
+)
+def test_matroska(tags_are: str, cluster_bytes: int | None) -> None:
+    """The audio of a stream has no size, and tags behind it are found by the table in front."""
+    created = (datetime(2024, 7, 2, 4, 44, 4) - datetime(2001, 1, 1)).total_seconds()
+    info = files.element(0x1549A966, files.element(0x4461, int(created * 1e9).to_bytes(8, "big")))
+    tag = files.element(0x45A3, b"DATE_RECORDED") + files.element(0x4487, AT.encode())
+    tags = files.element(0x1254C367, files.element(0x7373, files.element(0x67C8, tag)))
+    cluster = files.element(0x1F43B675, bytes(cluster_bytes or 99), is_known=bool(cluster_bytes))
+    assert told(files.matroska(info, cluster), "matroska") == (
+        "2024-07-02T04:44:04",
+        "creation_time",
+        "file",
+    )
+    parts = [info, tags, cluster] if tags_are == "before" else [info, cluster, tags]
+    assert told(files.matroska(*parts), "webm") == (AT, "tag", "assumed_utc")
 
 
 def test_the_order_of_trust() -> None:
