@@ -148,8 +148,10 @@ def recognise(file: BinaryIO) -> Container:
         )
     if name == "mp4":
         _require_index(file, start)
+    if name not in frames.NAMES:
+        return Container(name, demuxer, start=start)
     first = frames.find(head, is_whole=len(head) < formats.HEAD_BYTES)
-    if name not in frames.NAMES or first is None or first[0] != name:
+    if first is None or first[0] != name:
         return Container(name, demuxer, start=start)
     promised = _mp3_frames(head[first[1] :]) if name == "mp3" else None
     return Container(name, demuxer, start=start + first[1], promised_frames=promised)

@@ -17,7 +17,8 @@ from torch import Tensor, nn
 
 from actors.science.detection.chunks import HOP, RATE_HZ, STEP
 from actors.science.detection.ensemble import Array, Estimator, Logits
-from actors.science.detection.tagging.torchaudio_cpu import transforms
+from actors.science.detection.modulation import squared
+from actors.science.detection.tagging.torchaudio_cpu import functional, transforms
 from actors.science.errors import ModelError
 from actors.science.types import AnyArray
 
@@ -60,7 +61,8 @@ def log_mel(samples: NDArray[np.float32]) -> Tensor:
     n_frames = samples.size // HOP
     waveform = torch.from_numpy(np.ascontiguousarray(samples[: n_frames * HOP], dtype=np.float32))
     padded = nn.functional.pad(waveform, (_MARGIN, _MARGIN))
-    power: Tensor = _mel()(padded).T
+    # Squared by parts: the transform's own power takes a root first, and twice as long.
+    power = squared(_spectrogram()(padded)).T @ _mel_bank()
     return 10.0 * (power + FLOOR).log10()
 
 
@@ -260,17 +262,21 @@ def _fused(layers: Layers) -> Layers:
 
 
 @cache
-def _mel() -> nn.Module:
-    # Normalised so that a bin's power is that of the samples, which gives the floor one meaning.
-    module: nn.Module = transforms.MelSpectrogram(
-        sample_rate=RATE_HZ,
-        n_fft=_N_FFT,
-        hop_length=HOP,
-        f_min=40.0,
-        f_max=RATE_HZ / 2,
-        n_mels=N_MELS,
-        power=2.0,
-        center=False,
-        normalized="window",
+def _spectrogram() -> nn.Module:
+    module: nn.Module = transforms.Spectrogram(
+        n_fft=_N_FFT, hop_length=HOP, power=None, center=False
     )
     return module
+
+
+@cache
+def _mel_bank() -> Tensor:
+    """Return the weights of the bins in each band [shape=(n_bins, N_MELS)].
+
+    Divided by the power of the window, so that a bin's power is that of the samples, which gives
+    the floor one meaning.
+    """
+    bank: Tensor = functional.melscale_fbanks(
+        _N_FFT // 2 + 1, f_min=40.0, f_max=RATE_HZ / 2, n_mels=N_MELS, sample_rate=RATE_HZ
+    )
+    return bank / torch.hann_window(_N_FFT).square().sum()
