@@ -33,11 +33,11 @@ def new_spans(session_id: uuid.UUID, spans: Iterable[tuple[int, int, int]]) -> l
 
 
 def add_spans(tx: Session, spans: Iterable[SessionSpan]) -> None:
-    """Add the spans of a session."""
+    """Add the spans of a session, without scores: only steps that are still to come need them."""
     _ADD.run_for_each(tx, [{name: getattr(span, name) for name in _ADDED} for span in spans])
 
 
-_ADDED = ("session_id", "span_index", "start_sample", "stop_sample", "state", "scores")
+_ADDED = ("session_id", "span_index", "start_sample", "stop_sample", "state")
 _ADD = CompiledStatement(insert(SessionSpan), columns=_ADDED)
 
 

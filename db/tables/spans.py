@@ -45,6 +45,7 @@ class SessionSpan(Claimable, Base):
     scores: Mapped[bytes | None] = mapped_column(
         comment=(
             "The class probabilities of its frames of 0.1 s: little-endian float16 [n_steps, "
-            "n_classes], the classes in the order of the model's; null until done."
+            "n_classes], the classes in the order of the model's; null until done, and where the "
+            "session was processed in one claim, which needs none."
         )
     )

@@ -32,7 +32,8 @@ COMMENT ON COLUMN session_spans.stop_sample IS 'The sample after the last one.';
 COMMENT ON COLUMN session_spans.started_at IS 'When a worker first claimed it.';
 COMMENT ON COLUMN session_spans.scores IS
     'The class probabilities of its frames of 0.1 s: little-endian float16 [n_steps, n_classes], '
-    'the classes in the order of the model''s; null until done.';
+    'the classes in the order of the model''s; null until done, and where the session was processed '
+    'in one claim, which needs none.';
 COMMENT ON COLUMN session_spans.state IS 'The state; the check constraint has the possible ones.';
 COMMENT ON COLUMN session_spans.attempt IS
     'The number of claims: the fence, since a result is written only for the claim with this '

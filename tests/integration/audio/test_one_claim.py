@@ -86,7 +86,7 @@ def answer_of(runtime: Runtime, session_id: uuid.UUID) -> dict[str, Any]:
         ).mappings()
         spans = tx.execute(
             text(
-                "SELECT span_index, start_sample, stop_sample, scores, state, last_error"
+                "SELECT span_index, start_sample, stop_sample, state, last_error"
                 " FROM session_spans WHERE session_id = :id ORDER BY span_index"
             ),
             {"id": session_id},
@@ -130,6 +130,7 @@ def assert_same(whole: Runtime, apart: Runtime, content: bytes, **values: Any) -
     assert {getattr(ended, name) for name in TEMPORARY} == {None}
     assert runs(whole, one)["process", "done"] == runs(whole, one)["aggregate", "done"] == 1
     assert run_to_the_end(apart, other).finished_at is not None
+    assert span(whole, one, 0).scores is None
     assert answer_of(whole, one) == answer_of(apart, other)
     return ended
 
