@@ -4,7 +4,7 @@ An event begins and ends, so something changes at its edges. Nothing does in ste
 codecs give it a texture, though, that framewise scoring takes for rain or hiss now and then.
 
 Where a segment has hardly any surroundings, such as rain that lasts, it is compared with Gaussian
-noise of its own spectrum: its levels vary more, since rain consists of drops.
+noise of the same spectrum: its levels vary more, since rain consists of drops.
 """
 
 from __future__ import annotations

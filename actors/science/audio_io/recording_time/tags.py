@@ -64,8 +64,8 @@ def _seven_bits(size: bytes) -> int:
 def id3(body: bytes) -> list[Tag]:
     """Return the texts and comments of an ID3 tag of version 2.2, 2.3 or 2.4.
 
-    Those of 2.2 have the names of 2.3. The year, the day and the minute, which are texts of their
-    own up to 2.3, are in ``tdrc`` as well, as in 2.4.
+    Those of 2.2 have the names of 2.3. The year, the day and the minute, which are separate texts
+    up to 2.3, are in ``tdrc`` as well, as in 2.4.
     """
     if len(body) < 10 or body[:3] != formats.ID3 or body[3] not in _ID3_VERSIONS:
         return []

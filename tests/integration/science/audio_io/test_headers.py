@@ -165,6 +165,6 @@ def test_audio_beyond_the_sizes_of_a_wave_file_is_read(tmp_path: Path) -> None:
 
 
 def test_joined_files_of_the_oldest_format() -> None:
-    """Each gets a header that is longer than its own, and begins before it."""
+    """Each gets a longer header, which begins before it."""
     old = next(shape for shape in SHAPES if shape.name == "wav-PCM_16-None-14").make()
     assert listen(2 * old) == (2 * SHAPE_SECONDS, 0)
