@@ -5,12 +5,13 @@ from __future__ import annotations
 import os
 import secrets
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from db.ids import new_id
-from db.queries import account_queries
-from db.store import Store
-from db.tables.accounts import SCOPES
 from services.http import keys
+
+if TYPE_CHECKING:
+    from db.store import Store
 
 EMAIL = "standalone@localhost"
 NAME = "first key"
@@ -30,6 +31,10 @@ def key_of(home: Path) -> str:
 
 def ensure(home: Path, store: Store, hasher: keys.Hasher) -> str:
     """Return the first key, with all scopes; create a new one if the stored key is not valid."""
+    # Imported here: commands only read the key, and need no database library for that.
+    from db.queries import account_queries
+    from db.tables.accounts import SCOPES
+
     kept = keys.parse(key_of(home))
     row = account_queries.credential(store, kept.id) if kept else None
     if (

@@ -14,7 +14,6 @@ from granian.http import HTTP1Settings
 from granian.log import LogLevels
 
 from db.settings import Settings
-from services.app import SERVER_THREADS
 
 #: Seconds that running requests get to finish before the process is killed: an upload of a minute
 #: ends. The grace period of a pod has to be longer (deploy/kubernetes/base/api.yaml).
@@ -38,6 +37,9 @@ def serve(factory: str, settings: Settings, *, host: str, port: int, processes: 
 
     Uploads, downloads and event streams get threads in addition to those of other requests.
     """
+    # Imported here: commands that only need a port start sooner.
+    from services.app import SERVER_THREADS
+
     # Spawned rather than forked: servers must not inherit connections and threads, and a spawned
     # process runs its exit handlers, which send pending nudges.
     multiprocessing.set_start_method("spawn", force=True)

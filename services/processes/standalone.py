@@ -8,17 +8,14 @@ Nothing here is used if DATABASE_URL names a real server.
 from __future__ import annotations
 
 import atexit
-import math
 import os
 import shlex
 import signal
 import socket
-import subprocess
 import sys
 import threading
-import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, closing, contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from types import FrameType
 from typing import NoReturn
@@ -36,7 +33,6 @@ from db import migrate
 from db.settings import from_environment
 from db.store import Store
 from services.app import serving_app
-from services.client import ApiError, Client
 from services.http import keys
 from services.processes import embedded, first_key, homes, server, startup
 from services.processes.homes import Service, StandaloneError
@@ -251,60 +247,6 @@ def get_app() -> falcon.App[falcon.Request, falcon.Response]:
     return serving_app(settings, blobs=runtime.blobs, publisher=runtime.publisher)
 
 
-@contextmanager
-def running(*, home: Path, log: Path) -> Iterator[Client]:
-    """Yield a client of the service that runs in a folder, or start one for the block.
-
-    A started service is a separate process. It always ends with this process, because its standard
-    input closes then.
-
-    Raises
-    ------
-    StandaloneError
-        If it does not become ready; the message ends with the last lines of its log.
-    """
-    home = homes.prepare(home)
-    if service := homes.find(home):
-        with closing(Client(service.url, key=first_key.key_of(home))) as client:
-            yield client
-        return
-    port = server.free_port()
-    with embedded.private(log) as log_file:
-        wait = startup.StartupWait(
-            "Starting Clamor", log=log, silent_s=math.inf, shown=sys.stderr.isatty()
-        )
-        process = subprocess.Popen(
-            [
-                sys.executable,
-                "-m",
-                "services.cli",
-                "up",
-                "--home",
-                str(home),
-                "--port",
-                str(port),
-                "--until-eof",
-            ],
-            stdin=subprocess.PIPE,
-            stdout=log_file,
-            stderr=log_file,
-            start_new_session=True,
-        )
-    url = f"http://127.0.0.1:{port}"
-    try:
-        _await_ready(process, url, wait)
-        with closing(Client(url, key=first_key.key_of(home))) as client:
-            yield client
-    finally:
-        assert process.stdin is not None
-        process.stdin.close()
-        try:
-            process.wait(timeout=STOP_S)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
-
-
 def stop_at_eof() -> None:
     """Stop this process when its standard input closes."""
 
@@ -316,16 +258,3 @@ def stop_at_eof() -> None:
         os.kill(os.getpid(), signal.SIGTERM)
 
     threading.Thread(target=watch, name="until-eof", daemon=True).start()
-
-
-def _await_ready(process: subprocess.Popen[bytes], url: str, wait: startup.StartupWait) -> None:
-    """Wait until a service answers. A service without progress ends by itself."""
-    with closing(Client(url)) as client:
-        while process.poll() is None:
-            try:
-                client.ready()
-                return
-            except ApiError:
-                time.sleep(embedded.POLL_S)
-                wait.look()
-    raise wait.failure(f"failed with exit code {process.returncode}")

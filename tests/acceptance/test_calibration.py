@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from services.processes import first_key, standalone
+from services.processes import first_key, own_service
 from tests.support import recordings
 
 pytestmark = pytest.mark.acceptance
@@ -31,7 +31,7 @@ def test_a_calibrator_is_sent_first(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     sine = (0.1 * np.sin(2 * np.pi * 1000 * at_s)).astype(np.float32)
     tone = recordings.write(tmp_path / "tone.wav", recordings.encode(sine, container="WAV"))
     file = recordings.write(tmp_path / "demo.flac", recordings.encode(recordings.demo()))
-    with standalone.running(home=tmp_path / "home", log=tmp_path / "up.log") as client:
+    with own_service.running(home=tmp_path / "home", log=tmp_path / "up.log") as client:
         url = client.url
         monkeypatch.setenv("CLAMOR_API_KEY", first_key.key_of(tmp_path / "home"))
         plain = json.loads(process(file, "--json", "--api", url).stdout)

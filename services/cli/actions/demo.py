@@ -18,7 +18,7 @@ from actors.science.types import Event
 from db import typed
 from services.cli.actions import processing
 from services.http.errors import UserError
-from services.processes import standalone
+from services.processes import own_service
 
 #: The demo recording is the same every time. docs/model.md gives the accuracy on other recordings:
 #: a two-tone alarm is sometimes detected as a siren.
@@ -35,7 +35,7 @@ def run(*, file: Path | None, out: Path, home: Path) -> int:
         file = out / "demo.flac"
         _make_recording(file, console)
     console.print("Starting Postgres, the workers and the API in one process ...")
-    with standalone.running(home=home, log=home / "up.log") as client:
+    with own_service.running(home=home, log=home / "up.log") as client:
         [result] = processing.process(client, [file], bars=console)
     if result.error is not None:
         console.print(f"{file}: {result.error}", style="red", markup=False)

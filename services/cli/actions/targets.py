@@ -7,14 +7,16 @@ import os
 import sys
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
+from typing import TYPE_CHECKING
 
 from rich.console import Console
 
 from db.settings import Settings, home_folder
-from db.store import Store
-from db.unreachable import reached, used
 from services.client import Client
-from services.processes import homes
+from services.processes import homes, own_service
+
+if TYPE_CHECKING:
+    from db.store import Store
 
 #: The API key for ``--api``. Not an argument, since every user of the machine can see arguments.
 KEY_VARIABLE = "CLAMOR_API_KEY"
@@ -28,12 +30,9 @@ def api(args: argparse.Namespace, *, quiet: bool = False) -> Iterator[tuple[Clie
     """
     bars = Console(file=sys.stderr, quiet=quiet)
     if args.api is None:
-        # Imported only here, because it loads the whole application.
-        from services.processes import standalone
-
         home = args.home or home_folder()
         bars.print(f"Using the standalone service of {home} ...", markup=False)
-        with standalone.running(home=home, log=home / "up.log") as client:
+        with own_service.running(home=home, log=home / "up.log") as client:
             yield client, bars
         return
     key = os.environ.get(KEY_VARIABLE, "").strip()
@@ -57,6 +56,10 @@ def store(settings: Settings) -> Iterator[Store]:
     DatabaseUnusable
         If the database lacks the schema, or the user may not use it.
     """
+    # Imported here: commands that address an API need no database library.
+    from db.store import Store
+    from db.unreachable import reached, used
+
     opened = Store(
         settings.database_url, pool_size=1, options=settings.connection_options("clamor")
     )
