@@ -65,7 +65,7 @@ def by_both(
         likely = second_opinion.combined(
             score(first, stop), base.likely, classes=model.classes, trained=model.trained_types
         )
-        return _with_overlays(second_opinion.named(likely, least), base, grid)
+        return _named(likely, least, base, grid)
 
     return name
 
@@ -85,13 +85,16 @@ def by_base_types(
 
     def name(first: int, stop: int) -> segmentation.Named:
         base = opinion.of(*_wide(first, stop, grid))
-        return _with_overlays(second_opinion.named(base.likely, raised), base, grid)
+        return _named(base.likely, raised, base, grid)
 
     return name
 
 
-def _with_overlays(named: segmentation.Named, base: Opinion, grid: Grid) -> segmentation.Named:
-    """Add the overlays (sounds in parts of a segment), in frames of the grid."""
+def _named(
+    likely: Mapping[str, float], least: Mapping[str, float], base: Opinion, grid: Grid
+) -> segmentation.Named:
+    """Classify by ``likely``; order the candidates, and add the overlays in frames of the grid."""
+    named = second_opinion.named(likely, least)
     per_step = STEP * backbone.RATE_HZ // RATE_HZ
     lead = grid.lead * backbone.RATE_HZ // RATE_HZ
     overlays = [
@@ -101,7 +104,8 @@ def _with_overlays(named: segmentation.Named, base: Opinion, grid: Grid) -> segm
         )
         for each in second_opinion.apart(base.overlays, named.answers)
     ]
-    return replace(named, overlays=overlays)
+    candidates = second_opinion.ranked(named.candidates, base.evidence)
+    return replace(named, candidates=candidates, overlays=overlays)
 
 
 def _wide(first: int, stop: int, grid: Grid) -> tuple[int, int]:
