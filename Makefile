@@ -137,6 +137,8 @@ bench-retention: ready ## Measure the removal of a month, by DELETE and as a par
 model: ready ## Cross-validate and train the shipped model: make model [DATA=folder] [MODELS=folder]
 	@$(BIN)/python -m actors.training.shipped_model.build --data $(call quoted,$(value DATA)) \
 		--model actors/science/model/base.clamor $(if $(value MODELS),--keep $(call quoted,$(value MODELS)))
+	@$(BIN)/python -m actors.training.shipped_model.gate --data $(call quoted,$(value DATA)) \
+		--gate actors/science/model/gate.clamor
 
 clean: ## Remove .venv and the caches of tools
 	@echo "Removing .venv and the tools' caches"

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from importlib import resources
 
@@ -17,6 +17,9 @@ from actors.science.detection import ensemble, model_file
 from actors.science.detection.ensemble import Array, Estimator
 from actors.science.detection.tagging.tagger import Head
 from actors.science.types import JsonDict
+
+#: The shipped model, and its gate.
+MODEL_FILE, GATE_FILE = "base.clamor", "gate.clamor"
 
 
 @dataclass(frozen=True, eq=False)
@@ -37,6 +40,9 @@ class Classifier:
     head
         Base types and trained types over the backbone, replacing the base types that ship; None for
         a model trained on classes alone.
+    gate
+        Recognises the sounds that are of any class of the model; see `open_set`. The shipped model
+        has one, in a file of its own.
     """
 
     header: JsonDict
@@ -44,6 +50,7 @@ class Classifier:
     sha256: str
     members: tuple[Estimator, ...]
     head: Head | None = None
+    gate: Classifier | None = None
 
     @property
     def input_kinds(self) -> frozenset[str]:
@@ -134,13 +141,16 @@ class Classifier:
 
 @cache
 def shipped() -> Classifier:
-    """Read the model that comes with the package.
+    """Read the model that comes with the package, with its gate.
 
     Raises
     ------
     ModelError
         If the package's own file is damaged.
     """
-    return Classifier.from_bytes(
-        (resources.files("actors.science") / "model" / "base.clamor").read_bytes()
-    )
+    return replace(packaged(MODEL_FILE), gate=packaged(GATE_FILE))
+
+
+def packaged(name: str) -> Classifier:
+    """Read one of the package's model files; see `shipped`."""
+    return Classifier.from_bytes((resources.files("actors.science") / "model" / name).read_bytes())

@@ -110,9 +110,10 @@ def _extend_until_release(cores: Sequence[Segment], sounds: NDArray[np.float32])
 
 
 def quiet_windows(segments: Sequence[Segment], *, is_lost: NDArray[np.bool_]) -> list[Segment]:
-    """Divide the gaps between segments into windows of equal length; short gaps are left out.
+    """Divide the gaps between segments into windows of equal length.
 
-    So are the frames that ``is_lost`` marks [shape=(n_steps,)].
+    Short gaps are left out, unless they are the whole recording. So are the frames that ``is_lost``
+    marks [shape=(n_steps,)].
     """
     is_quiet = ~is_lost
     for each in segments:
@@ -120,7 +121,7 @@ def quiet_windows(segments: Sequence[Segment], *, is_lost: NDArray[np.bool_]) ->
     found: list[Segment] = []
     edges_of_gaps = np.flatnonzero(np.diff(np.concatenate([[False], is_quiet, [False]])))
     for first, stop in edges_of_gaps.reshape(-1, 2).tolist():
-        if (stop - first) * STEP_S < STEADY_S:
+        if (stop - first) * STEP_S < STEADY_S and stop - first < is_quiet.size:
             continue
         n_windows = max(1, round((stop - first) * STEP_S / STEADY_WINDOW_S))
         edges = np.linspace(first, stop, n_windows + 1).round().astype(int).tolist()

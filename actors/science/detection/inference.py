@@ -169,7 +169,8 @@ def find_events(
 
     ``thresholds`` are minimum confidences by noise type that override the model's own. Detections
     below them are dropped, and do not become unclassified instead. With an ``opinion``, events may
-    have all base types and their groups, and steady sound is classified, too.
+    have all base types and their groups, and steady sound is classified, too. Without one, the gate
+    of the model rejects sounds of other types than its classes.
     Nothing is detected in ``holes``, which ``read`` and the ``opinion`` return filled, nor below
     ``quiet_db``; see `silence`.
     """
@@ -177,7 +178,8 @@ def find_events(
     least = naming.least_of(model, with_base_types=opinion is not None)
     least |= {name: min(p, least.get(name, segmentation.THRESHOLD)) for name, p in asked.items()}
     own = segment_classifier(model, scores, read=read, grid=grid)
-    classify, classify_steady = naming.classifiers(own, model, opinion, least, grid)
+    gate = gate_classifier(model, scores, read=read, grid=grid)
+    classify, classify_steady = naming.classifiers(own, model, opinion, least, grid, gate)
     found = segmentation.merge(
         scores,
         classes=model.classes,
@@ -229,6 +231,15 @@ def segment_classifier(
         return classify_segment(model, parts, first=scores[first:stop])
 
     return score
+
+
+def gate_classifier(
+    model: Classifier, scores: Array, *, read: Read, grid: Grid
+) -> naming.ScoreSegment | None:
+    """Return a function that classifies segments by the gate of the model, if it has one."""
+    if model.gate is None:
+        return None
+    return segment_classifier(model.gate, scores, read=read, grid=grid)
 
 
 def in_memory(samples: Array) -> Read:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 
-from actors.science.detection import second_opinion, segmentation
+from actors.science.detection import open_set, second_opinion, segmentation
 from actors.science.detection.chunks import RATE_HZ, STEP, Grid
 from actors.science.detection.classifier import Classifier
 from actors.science.detection.decoding import Segment
@@ -33,10 +33,16 @@ def classifiers(
     opinion: SecondOpinion | None,
     least: Mapping[str, float],
     grid: Grid,
+    score_gate: ScoreSegment | None = None,
 ) -> tuple[segmentation.ClassifySegment, segmentation.ClassifySegment | None]:
-    """Return the classifier of segments, and that of steady sound if there are base types."""
+    """Return the classifier of segments, and that of steady sound if there are base types.
+
+    ``score`` and ``score_gate`` classify by the model and by its gate; the latter is used only
+    without base types.
+    """
     if opinion is None:
-        return by_model(score, model, least), None
+        named = by_model(score, model, least)
+        return (named if score_gate is None else gated(named, score_gate, model)), None
     return by_both(score, model, opinion, least, grid), by_base_types(opinion, least, grid)
 
 
@@ -47,6 +53,27 @@ def by_model(
 
     def name(first: int, stop: int) -> segmentation.Named:
         return segmentation.likeliest(score(first, stop), classes=model.classes, least=least)
+
+    return name
+
+
+def gated(
+    classify: segmentation.ClassifySegment, score_gate: ScoreSegment, model: Classifier
+) -> segmentation.ClassifySegment:
+    """Reject the types of segments that are probably of no class of the model.
+
+    Their candidates are kept.
+    """
+    assert model.gate is not None
+    column = model.gate.classes.index(open_set.KNOWN)
+
+    def name(first: int, stop: int) -> segmentation.Named:
+        found = classify(first, stop)
+        if not found.answers:
+            return found
+        known = float(score_gate(first, stop)[column])
+        is_known = open_set.is_known(found.answers[0].score, known)
+        return found if is_known else replace(found, answers=())
 
     return name
 
@@ -65,7 +92,7 @@ def by_both(
         likely = second_opinion.combined(
             score(first, stop), base.likely, classes=model.classes, trained=model.trained_types
         )
-        return _with_overlays(second_opinion.named(likely, least), base, grid)
+        return _named(likely, least, base, grid)
 
     return name
 
@@ -85,13 +112,16 @@ def by_base_types(
 
     def name(first: int, stop: int) -> segmentation.Named:
         base = opinion.of(*_wide(first, stop, grid))
-        return _with_overlays(second_opinion.named(base.likely, raised), base, grid)
+        return _named(base.likely, raised, base, grid)
 
     return name
 
 
-def _with_overlays(named: segmentation.Named, base: Opinion, grid: Grid) -> segmentation.Named:
-    """Add the overlays (sounds in parts of a segment), in frames of the grid."""
+def _named(
+    likely: Mapping[str, float], least: Mapping[str, float], base: Opinion, grid: Grid
+) -> segmentation.Named:
+    """Classify by ``likely``; order the candidates, and add the overlays in frames of the grid."""
+    named = second_opinion.named(likely, least)
     per_step = STEP * backbone.RATE_HZ // RATE_HZ
     lead = grid.lead * backbone.RATE_HZ // RATE_HZ
     overlays = [
@@ -101,7 +131,8 @@ def _with_overlays(named: segmentation.Named, base: Opinion, grid: Grid) -> segm
         )
         for each in second_opinion.apart(base.overlays, named.answers)
     ]
-    return replace(named, overlays=overlays)
+    candidates = second_opinion.ranked(named.candidates, base.evidence)
+    return replace(named, candidates=candidates, overlays=overlays)
 
 
 def _wide(first: int, stop: int, grid: Grid) -> tuple[int, int]:

@@ -37,6 +37,11 @@ LEAST_OF_KIND = 0.5
 #: Minimum probability for reporting steady sound: most of it is background.
 LEAST_OF_STEADY = 0.7
 
+#: Weight of a type's tags in the order of the candidates, beside their weight in its log-odds. What
+#: was learned from recordings fits those better than other ones, so the tags count for more where
+#: several types are possible. Weights from 0.3 to 1 are equally good (docs/model.md).
+OF_TAGS = 0.6
+
 #: Log-odds are clipped here.
 _SUREST = 6.0
 
@@ -61,9 +66,13 @@ class Overlay:
 
 @dataclass(frozen=True)
 class Opinion:
-    """The probability of each base type in a segment, and the overlays in it."""
+    """The probability of each base type in a segment, and the overlays in it.
+
+    ``evidence`` is that of the tags, by type; see `Tagger.evidence`.
+    """
 
     likely: Mapping[str, float]
+    evidence: Mapping[str, float]
     overlays: Sequence[Overlay]
 
 
@@ -85,8 +94,12 @@ class SecondOpinion:
             embeddings.append(frames.mean(axis=0))
             if len(frames) > OVERLAY_FRAMES:
                 overlays += self._overlays(frames, first, last)
-        likely = self.tagger.probabilities(np.stack(embeddings))
-        return Opinion(dict(zip(self.tagger.types, likely.tolist(), strict=True)), overlays)
+        pieces = np.stack(embeddings)
+        likely, evidence = (
+            dict(zip(self.tagger.types, values.tolist(), strict=True))
+            for values in (self.tagger.probabilities(pieces), self.tagger.evidence(pieces))
+        )
+        return Opinion(likely, evidence, overlays)
 
     def _overlays(self, frames: NDArray[np.float32], start: int, stop: int) -> Iterator[Overlay]:
         around = self.tagger.over_time(frames, width=OVERLAY_FRAMES)
@@ -180,6 +193,17 @@ def named(likely: Mapping[str, float], least: Mapping[str, float]) -> Named:
         if any_of(name, likely) >= least.get(name, np.inf):
             return Named([TypeProbability(name, any_of(name, likely))], found)
     return Named((), found)
+
+
+def ranked(
+    candidates: Sequence[TypeProbability], evidence: Mapping[str, float]
+) -> list[TypeProbability]:
+    """Order candidates by their log-odds and the ``evidence`` of their tags."""
+
+    def rank(each: TypeProbability) -> float:
+        return _log_odds(each.score) + OF_TAGS * evidence.get(each.noise_type, 0.0)
+
+    return sorted(candidates, key=rank, reverse=True)
 
 
 def exclusive(likely: Mapping[str, float]) -> dict[str, float]:

@@ -56,7 +56,7 @@ class Named:
         The reported types, the most probable first; none for background, or if no type is probable
         enough.
     candidates
-        Possible types, the most probable first.
+        Possible types, the best one first.
     overlays
         Sounds in parts of the segment, in addition to the answers.
     """

@@ -186,13 +186,13 @@ def coded(sounds: Iterable[Sound], codec: str) -> list[Sound]:
 
 
 def false_alarms(
-    beds: Sequence[Sound], model: Classifier, judges: Judges | None
+    beds: Sequence[Sound], model_of: Callable[[Sound], Classifier], judges: Judges | None
 ) -> tuple[float, Counter[str]]:
     """Return the rate per hour of events of types that real background lacks, and their types."""
     wrong: Counter[str] = Counter()
     for bed in beds:
         allowed = {*bed.right, UNCLASSIFIED, *map(noise_types.group_of, bed.right)}
-        found = (event.noise_type for event in detect(model, bed, judges))
+        found = (event.noise_type for event in detect(model_of(bed), bed, judges))
         wrong.update(name for name in found if name not in allowed)
     hours = sum(bed.samples.size for bed in beds) / RATE_HZ / 3_600
     return wrong.total() / hours, wrong

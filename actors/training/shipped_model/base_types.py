@@ -182,9 +182,10 @@ def credits_text(rows: Sequence[dict[str, str]]) -> str:
     lines = [
         "# Credits of the base types",
         "",
-        "`types.npz` was trained on the clips of ESC-10 that [CREDITS.md](CREDITS.md) lists, on",
-        "the recordings below, and on synthesised sounds; `negatives.npz` has embeddings of some",
-        "of them. All were cut, resampled, mixed and changed in level. The network:",
+        "`types.npz` and `gate.clamor` were trained on the clips of ESC-10 that",
+        "[CREDITS.md](CREDITS.md) lists, on the recordings below, and on synthesised sounds;",
+        "`negatives.npz` has embeddings of some of them. All were cut, resampled, mixed and",
+        "changed in level. The network:",
         "[CREDITS-backbone.md](CREDITS-backbone.md).",
         "",
         "## Everyday noise",

@@ -189,7 +189,8 @@ def _hear(
         own = inference.segment_classifier(model, scores, read=read, grid=grid)
         least = naming.least_of(model, with_base_types=opinions is not None)
         opinion = None if opinions is None else opinions[fold]
-        named[fold], classify_steady = naming.classifiers(own, model, opinion, least, grid)
+        gate = inference.gate_classifier(model, scores, read=read, grid=grid)
+        named[fold], classify_steady = naming.classifiers(own, model, opinion, least, grid, gate)
         if classify_steady is not None:
             steady[fold] = classify_steady
 

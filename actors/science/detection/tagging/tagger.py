@@ -125,6 +125,15 @@ class Tagger:
         """
         return _sigmoid(self.logits(embeddings).mean(axis=0))
 
+    def evidence(self, embeddings: Array) -> Floats:
+        """Return how far a sound's tags exceed those of everyday sound [shape=(n_types,)].
+
+        In log-odds, 0 for types without AudioSet classes. Takes the embeddings of `probabilities`.
+        """
+        tags = of_types(self.backbone.tags(embeddings), self.types)
+        found: Floats = (tags - self.head.arrays["prior"]).mean(axis=0)
+        return found
+
     def over_time(self, frames: Array, *, width: int) -> Floats:
         """Compute the probability of each type around each frame [shape=(n_frames, n_types)].
 

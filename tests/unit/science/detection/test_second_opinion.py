@@ -18,6 +18,7 @@ from actors.science.detection.second_opinion import (
     apart,
     combined,
     named,
+    ranked,
 )
 from actors.science.detection.tagging.backbone import FRAME
 from actors.science.detection.tagging.tagger import Tagger
@@ -140,6 +141,9 @@ class Shares(Tagger):
     def logits(self, embeddings: NDArray[np.float32]) -> NDArray[np.float64]:
         return np.asarray(20.0 * (embeddings.astype(np.float64) - 0.6))
 
+    def evidence(self, embeddings: NDArray[np.float32]) -> NDArray[np.float64]:
+        return np.asarray(self.logits(embeddings).mean(axis=0))
+
 
 def opinion_of(*parts: tuple[float, int]) -> Opinion:
     """Return the opinion on a recording of constant parts, each with a number of frames."""
@@ -183,3 +187,23 @@ def test_every_part_with_a_sound_is_an_overlay(parts: list[bool], gap: int) -> N
     n_frames = 22 + gap
     expected = [(0, 11 * FRAME), ((n_frames - 11) * FRAME, n_frames * FRAME)]
     assert found == {span for span, is_on in zip(expected, parts, strict=True) if is_on}
+
+
+@given(
+    scores=st.dictionaries(st.sampled_from(TYPES), probabilities, min_size=1),
+    evidence=st.dictionaries(st.sampled_from(TYPES), st.floats(-20.0, 20.0)),
+)
+def test_candidates_are_ordered_and_none_is_lost(
+    scores: dict[str, float], evidence: dict[str, float]
+) -> None:
+    given = [TypeProbability(name, score) for name, score in scores.items()]
+    found = ranked(given, evidence)
+    assert {each.noise_type: each.score for each in found} == scores
+
+
+def test_tags_decide_between_candidates_of_about_the_same_probability() -> None:
+    given = [TypeProbability("door", 0.2), TypeProbability("wind", 0.15), TypeProbability("x", 0.1)]
+    names = [each.noise_type for each in ranked(given, {"door": -3.0, "wind": 1.0})]
+    assert names == ["wind", "x", "door"]
+    sure = [TypeProbability("door", 0.99), TypeProbability("wind", 0.05)]
+    assert [each.noise_type for each in ranked(sure, {"wind": 1.0})] == ["door", "wind"]

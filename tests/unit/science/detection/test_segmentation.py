@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from actors.science.detection import silence
 from actors.science.detection.chunks import STEP_S
-from actors.science.detection.decoding import Segment
+from actors.science.detection.decoding import Segment, quiet_windows
 from actors.science.detection.segmentation import (
     LONGEST_GAP_S,
     SHORTEST_S,
@@ -373,3 +373,12 @@ def test_a_loud_sound_without_a_name_has_what_it_may_be() -> None:
     )
     assert [event.noise_type for event in found] == [UNCLASSIFIED]
     assert [each.noise_type for each in found[0].candidates] == ["bark", "horn"]
+
+
+@pytest.mark.parametrize("n_steps", [1, 5, 29, 30, 400])
+def test_a_recording_without_segments_is_looked_at_whole_however_short_it_is(n_steps: int) -> None:
+    recorded = np.zeros(n_steps, dtype=bool)
+    windows = quiet_windows([], is_lost=recorded)
+    assert (windows[0].first, windows[-1].stop) == (0, n_steps)
+    short_gap = quiet_windows([Segment(10, 20)], is_lost=np.zeros(30, dtype=bool))
+    assert short_gap == []
