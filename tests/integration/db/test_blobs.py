@@ -114,7 +114,7 @@ def test_blobs_are_stored_behind_the_computation(
     other = f"{key}-2"
     with blobs.behind(key, other):
         blobs.put(key, b"levels")
-        blobs.put(other, iter([b"pict", b"ure"]))
+        blobs.put(other, iter([b"pi", b"cture"]))
         assert (blobs.get(key), blobs.get(other)) == (b"levels", b"picture")
         may_store.set()
     assert (blobs.get(key), blobs.get(other)) == (b"levels", b"picture")
