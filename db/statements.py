@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import sqlalchemy
-from sqlalchemy import Connection, CursorResult, Executable
+from sqlalchemy import CursorResult, Executable
 from sqlalchemy.orm import Session
 from sqlalchemy.sql import ClauseElement
 from sqlalchemy.sql.compiler import SQLCompiler
@@ -41,14 +41,14 @@ class CompiledStatement:
             {name: bind.value for name, bind in binds.items() if not bind.required}
         )
 
-    def run(self, tx: Session | Connection, /, **values: object) -> CursorResult[Any]:
+    def run(self, tx: Session, /, **values: object) -> CursorResult[Any]:
         """Run the statement with the values of its parameters."""
-        return _driver(tx).exec_driver_sql(self._sql, self._bound(values))
+        return tx.connection().exec_driver_sql(self._sql, self._bound(values))
 
     def run_for_each(self, tx: Session, rows: Sequence[Mapping[str, object]]) -> None:
         """Run the statement for each row of parameters, in one round trip."""
         if rows:
-            _driver(tx).exec_driver_sql(self._sql, [self._bound(row) for row in rows])
+            tx.connection().exec_driver_sql(self._sql, [self._bound(row) for row in rows])
 
     def _bound(self, values: Mapping[str, object]) -> dict[str, Any]:
         return {**self._literals, **self._processed(values)}
@@ -59,7 +59,3 @@ class CompiledStatement:
             name: processors[name](value) if name in processors else value
             for name, value in values.items()
         }
-
-
-def _driver(tx: Session | Connection) -> Connection:
-    return tx if isinstance(tx, Connection) else tx.connection()

@@ -226,3 +226,29 @@ def test_a_row_that_another_one_refers_to_meanwhile_can_be_claimed(store: Store)
         claim = take(store)
     assert claim is not None
     assert claim.work == work
+
+
+#: Adds sessions in a hundred lanes.
+QUEUE = text("""
+    WITH added AS (
+        INSERT INTO audio_sessions (id, state, file_name, recording_key)
+        SELECT gen_random_uuid(), 'queued', 'a', 'k' FROM generate_series(1, :n)
+        RETURNING id, created_at
+    )
+    INSERT INTO unfinished_sessions (session_id, state, created_at, lane)
+    SELECT id, 'queued', created_at, md5((row_number() OVER () % 100)::text)::uuid FROM added
+""")
+
+
+def test_a_claim_reads_no_more_pages_behind_a_long_queue(store: Store) -> None:
+    explain = text("EXPLAIN (ANALYZE, BUFFERS, FORMAT JSON) " + fair_order.NEXT_SESSION.text)
+    parameters = {"state": "queued", "lease_s": 30.0, "priorities": fair_order.priorities()}
+    read: list[int] = []
+    for n in (300, 20_000):
+        with store.transaction() as tx:
+            tx.execute(QUEUE, {"n": n})
+            tx.execute(text("ANALYZE unfinished_sessions"))
+        with store.transaction() as tx:
+            [plan] = tx.execute(explain, parameters).scalar_one()
+        read.append(plan["Plan"]["Shared Hit Blocks"] + plan["Plan"]["Shared Read Blocks"])
+    assert read[1] <= read[0] + 10, read
