@@ -78,7 +78,10 @@ def test_who_has_used_up_the_month_is_told_so_before_anything_is_stored(
     # Other requests and other users are unaffected.
     assert api.simulate_get("/v1/models").status_code == 200
     assert post(app, accounts.ADMIN_KEY).status_code == 202
-    admin.simulate_patch(f"/v1/users/{TEAM}", json={"max_audio_s_per_month": 101})
+    # What the first recording has reserved is not used yet.
+    admin.simulate_patch(f"/v1/users/{TEAM}", json={"max_audio_s_per_month": 100.9})
+    assert post(app).json["reserved_s"] == pytest.approx(len(RECORDING) / 4_000, abs=0.001)
+    admin.simulate_patch(f"/v1/users/{TEAM}", json={"max_audio_s_per_month": 101.1})
     assert post(app).status_code == 202
     admin.simulate_patch(f"/v1/users/{TEAM}", json={"max_audio_s_per_month": None})
     assert admin.simulate_get(f"/v1/users/{TEAM}").json["max_audio_s_per_month"] is None
