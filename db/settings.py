@@ -142,9 +142,27 @@ class Settings:
     #: An idle key may make this many seconds' worth of requests at once.
     rate_burst_s: float = _setting("CLAMOR_RATE_BURST_S", 4.0, parse=parsers.positive_float)
     #: Seconds of audio per user and month, unless the user has their own limit; without it there is
-    #: no limit (docs/limits.md#quota).
+    #: no limit. A second of more than 96,000 samples counts as several (docs/limits.md#quota).
     max_audio_s_per_month: float | None = _setting(
         "CLAMOR_MAX_AUDIO_S_PER_MONTH", None, parse=parsers.not_negative
+    )
+    #: Unfinished sessions per user; more recordings are refused until some have ended
+    #: (docs/limits.md#budgets).
+    max_unfinished_sessions: int = _setting(
+        "CLAMOR_MAX_UNFINISHED_SESSIONS", 100_000, parse=parsers.positive_int
+    )
+    #: Bytes of a user's stored recordings, beyond which more are refused; without it there is no
+    #: limit.
+    max_stored_bytes: int | None = _setting(
+        "CLAMOR_MAX_STORED_BYTES", None, parse=parsers.positive_int
+    )
+    #: Unfinished exports per user.
+    max_unfinished_exports: int = _setting(
+        "CLAMOR_MAX_UNFINISHED_EXPORTS", 20, parse=parsers.positive_int
+    )
+    #: Unfinished trainings and validations per user.
+    max_unfinished_trainings: int = _setting(
+        "CLAMOR_MAX_UNFINISHED_TRAININGS", 20, parse=parsers.positive_int
     )
     #: Networks that callers' URLs may lead to although they are not public, such as the network of
     #: the recorders in a private installation: ``10.1.0.0/16, fd00::/8``.

@@ -22,6 +22,7 @@ from actors.execution.failures import ClaimLost
 from actors.execution.lease import Lease
 from actors.execution.runtime import Runtime
 from actors.execution.steps import Steps
+from actors.facts import audio_cost
 from actors.messaging.messages import (
     AggregateSession,
     AnalyzeSession,
@@ -40,12 +41,6 @@ from db.tables.sessions import STAGE_BOUNDS, AudioSession
 
 log = structlog.get_logger(__name__)
 
-#: A recording with more samples a second, of all channels together, counts as a longer one, since
-#: decoding and measuring take as much longer. Stereo at 48 kHz has as many.
-USUAL_SAMPLES_S = 96_000
-#: The bytes a second that are assumed of a recording whose header lacks its length: those of speech
-#: at 32 kbit/s. Most recordings have more, and count as longer than they are.
-ASSUMED_BYTES_S = 4_000
 #: How many times the bound a recording may last that promised less.
 MOST_PROMISED = 2.0
 
@@ -64,10 +59,10 @@ def fits(session: AudioSession, audio: AudioFormat, lease: Lease, settings: Sett
     """
     if audio.n_frames is None:
         assert session.size_bytes is not None
-        lasts_s = session.size_bytes / ASSUMED_BYTES_S
+        lasts_s = session.size_bytes / audio_cost.ASSUMED_BYTES_S
     else:
         lasts_s = audio.n_frames / audio.rate_hz
-    counted_s = lasts_s * max(1.0, audio.rate_hz * audio.n_channels / USUAL_SAMPLES_S)
+    counted_s = audio_cost.cost_s(lasts_s, rate_hz=audio.rate_hz, n_channels=audio.n_channels)
     return 0 < counted_s <= settings.one_claim_s and lease.counted == 1 < settings.max_attempts
 
 

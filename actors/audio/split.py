@@ -17,6 +17,7 @@ from actors.audio import base_types, limits, privacy, products, progress
 from actors.execution import runner
 from actors.execution.lease import Lease
 from actors.execution.runtime import Runtime
+from actors.facts import audio_cost
 from actors.messaging.messages import DetectSpan, Nudge, SplitRecording
 from actors.science.audio_io import decode, spectrogram
 from actors.science.audio_io.prepare import Prepared, prepare
@@ -80,11 +81,12 @@ def _split(runtime: Runtime, work: SessionWork) -> runner.Task:
 
 @dataclass(frozen=True, kw_only=True)
 class Splitting:
-    """The result of a split: columns of the session, its spans, and whether its audio counts."""
+    """The result of a split: columns of the session, its spans, and its cost if it counts."""
 
     values: SplitDone
     spans: Sequence[SessionSpan]
-    is_counted: bool
+    #: None if the recording was counted before.
+    cost_s: float | None
 
     def add_rows(self, tx: Session) -> None:
         """Add the spans, and count the audio of the recording for its user.
@@ -92,9 +94,8 @@ class Splitting:
         Behind the fence, so that a recording counts once, however many attempts it takes.
         """
         span_queries.add_spans(tx, self.spans)
-        if self.is_counted:
-            audio_s = self.values["duration_s"]
-            usage_limit_queries.count_audio(tx, self.spans[0].session_id, audio_s=audio_s)
+        if self.cost_s is not None:
+            usage_limit_queries.count_audio(tx, self.spans[0].session_id, audio_s=self.cost_s)
 
 
 def split(
@@ -155,7 +156,13 @@ def split(
         ),
         spans=spans,
         # A recording that was decoded, given up and then retried has already been counted.
-        is_counted=session.duration_s is None,
+        cost_s=None
+        if session.duration_s is not None
+        else audio_cost.cost_s(
+            prepared.duration_s,
+            rate_hz=prepared.format.rate_hz,
+            n_channels=prepared.format.n_channels,
+        ),
     )
 
 

@@ -33,6 +33,7 @@ from db.queries import (
     export_queries,
     idempotency_queries,
     old_row_queries,
+    request_queries,
 )
 from db.tables.documents.job_results import CleanUpResult
 
@@ -68,6 +69,7 @@ def _clean_up(run: ScheduledRun) -> CleanUpResult:
         answers=_remove_rows(
             run, idempotency_queries.remove_old_answers, days=idempotency_queries.KEPT_S / DAY_S
         ),
+        minutes=_remove_rows(run, request_queries.remove_old_minutes, days=keep.keep_requests_days),
         runs=_remove_rows(run, old_row_queries.remove_old_runs, days=keep.keep_runs_days),
         batches=_remove_rows(run, old_row_queries.remove_old_batches, days=keep.keep_batches_days),
     )

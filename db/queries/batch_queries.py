@@ -153,6 +153,7 @@ def take_item(
     size_bytes: int,
     key: str,
     recorded_at: datetime | None = None,
+    reserved_s: float = 0.0,
 ) -> uuid.UUID:
     """Create the session of an item, and record it. Fails if it exists already."""
     session_id = session_id_of(batch.id, item_index)
@@ -167,6 +168,7 @@ def take_item(
         size_bytes=size_bytes,
         recording_key=key,
         recorded_at=recorded_at,
+        reserved_s=reserved_s,
         **typed.convert(batch.options, OptionColumns),
     )
     _note(tx, batch.id, item_index, file_name, outcome="taken", session_id=session_id)

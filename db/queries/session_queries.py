@@ -22,6 +22,7 @@ from sqlalchemy import (
     exists,
     func,
     insert,
+    literal,
     literal_column,
     select,
     true,
@@ -87,10 +88,13 @@ class NewSessionRow(RequestedColumns, total=False):
     created_at: datetime
 
 
-def add_session(tx: Session, **values: Unpack[NewSessionRow]) -> None:
-    """Add a session for a new recording, queued in its lane."""
+def add_session(tx: Session, *, reserved_s: float = 0.0, **values: Unpack[NewSessionRow]) -> None:
+    """Add a session for a new recording, queued in its lane.
+
+    ``reserved_s`` seconds of its user's monthly audio are reserved until it is counted.
+    """
     added = insert(AudioSession).values(state="queued", **values).returning(*session_moves.QUEUED)
-    session_moves.queue(tx, added.cte())
+    session_moves.queue(tx, added.cte(), reserved_s=literal(reserved_s))
 
 
 def is_of(table: type[Owned], owner: uuid.UUID | None) -> ColumnElement[bool]:

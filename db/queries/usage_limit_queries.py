@@ -7,10 +7,14 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import NamedTuple
 
-from sqlalchemy import select, text
+from sqlalchemy import func, select, text
 from sqlalchemy.orm import Session
 
 from db.statements import CompiledStatement
+from db.tables.accounts import User
+from db.tables.exports import Export
+from db.tables.sessions import PRIORITIES, UNFINISHED_STATES, AudioSession
+from db.tables.training import TrainingJob, Validation
 from db.tables.usage_limits import UsageMonth
 
 
@@ -61,6 +65,10 @@ def settle_buckets(tx: Session, spent: Sequence[Spent]) -> dict[str, float]:
 # Counted in the month of the post, not in that of its processing.
 _COUNT_AUDIO = CompiledStatement(
     text("""
+    WITH settled AS (
+        UPDATE unfinished_sessions SET reserved_s = 0
+        WHERE session_id = :session_id AND reserved_s > 0
+    )
     INSERT INTO usage_months AS used (user_id, month, audio_s, sessions)
     SELECT user_id, date_trunc('month', created_at AT TIME ZONE 'UTC'), :audio_s, 1
     FROM audio_sessions WHERE id = :session_id AND user_id IS NOT NULL
@@ -71,24 +79,85 @@ _COUNT_AUDIO = CompiledStatement(
 
 
 def count_audio(tx: Session, session_id: uuid.UUID, *, audio_s: float) -> None:
-    """Count a recording for its user, in the transaction that writes its duration."""
+    """Count a recording for its user, in the transaction that writes its duration, in place of what
+    was reserved for it.
+    """
     _COUNT_AUDIO.run(tx, session_id=session_id, audio_s=audio_s)
 
 
-_USED = text("""
-    SELECT coalesce(sum(audio_s), 0) AS used_s, this.month + interval '1 month' AS renews_at
+class MonthlyAudio(NamedTuple):
+    """The audio of a user in this month, in seconds, and when the next month begins."""
+
+    used_s: float
+    #: Of recordings that were accepted and are not counted yet.
+    reserved_s: float
+    renews_at: datetime
+
+
+_THIS_MONTH = text("""
+    SELECT
+        coalesce((
+            SELECT audio_s FROM usage_months
+            WHERE user_id = :user_id AND month = (this.month AT TIME ZONE 'UTC')::date
+        ), 0),
+        coalesce((
+            SELECT sum(reserved_s) FROM unfinished_sessions
+            WHERE state = ANY(:states) AND priority = ANY(:priorities) AND lane = :user_id
+        ), 0),
+        this.month + interval '1 month'
     FROM (SELECT date_trunc('month', now(), 'UTC') AS month) AS this
-    LEFT JOIN usage_months
-        ON usage_months.user_id = :user_id
-        AND usage_months.month = (this.month AT TIME ZONE 'UTC')::date
-    GROUP BY this.month
+""")
+#: All values of the first columns of the index of the order of claims, which leads to a lane.
+_ANY_TURN = {"states": list(UNFINISHED_STATES), "priorities": list(range(len(PRIORITIES)))}
+
+
+def audio_this_month(tx: Session, user_id: uuid.UUID) -> MonthlyAudio:
+    """Return the audio that a user has used and reserved this month."""
+    return MonthlyAudio(*tx.execute(_THIS_MONTH, {"user_id": user_id, **_ANY_TURN}).one())
+
+
+def lock_user(tx: Session, user_id: uuid.UUID) -> None:
+    """Have other transactions that check a limit of the same user wait for the end of this one."""
+    tx.execute(select(User.id).where(User.id == user_id).with_for_update(key_share=True))
+
+
+_UNFINISHED = text("""
+    SELECT count(*) FROM (
+        SELECT FROM unfinished_sessions
+        WHERE state = ANY(:states) AND priority = ANY(:priorities) AND lane = :user_id
+        LIMIT :limit
+    ) AS found
 """)
 
 
-def used_this_month(tx: Session, user_id: uuid.UUID) -> tuple[float, datetime]:
-    """Return the seconds of audio that a user has used this month, and the start of the next."""
-    row = tx.execute(_USED, {"user_id": user_id}).one()
-    return row.used_s, row.renews_at
+def unfinished_sessions(tx: Session, user_id: uuid.UUID, *, limit: int) -> int:
+    """Return the number of a user's unfinished sessions, at most ``limit``."""
+    given = {"user_id": user_id, "limit": limit, **_ANY_TURN}
+    return int(tx.execute(_UNFINISHED, given).scalar_one())
+
+
+def stored_bytes(tx: Session, user_id: uuid.UUID) -> int:
+    """Return the bytes of a user's recordings, as they were posted.
+
+    All of the user's sessions are added up, which takes a second for a million.
+    """
+    found = select(func.coalesce(func.sum(AudioSession.size_bytes), 0)).where(
+        AudioSession.user_id == user_id, AudioSession.audio_removed_at.is_(None)
+    )
+    return int(tx.execute(found).scalar_one() or 0)
+
+
+def pending_jobs(
+    tx: Session, user_id: uuid.UUID, *tables: type[Export | TrainingJob | Validation]
+) -> int:
+    """Return the number of a user's unfinished rows of some kinds of jobs."""
+    counts = (
+        tx.execute(
+            select(func.count()).where(table.user_id == user_id, table.state == "pending")
+        ).scalar_one()
+        for table in tables
+    )
+    return sum(counts)
 
 
 def months_of(tx: Session, user_id: uuid.UUID, *, limit: int) -> Sequence[UsageMonth]:

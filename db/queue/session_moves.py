@@ -54,7 +54,7 @@ CARRIED = (
 )
 
 
-def queue(tx: Session, sessions: CTE, **values: ColumnElement[int]) -> list[uuid.UUID]:
+def queue(tx: Session, sessions: CTE, **values: ColumnElement[Any]) -> list[uuid.UUID]:
     """Add the work on sessions that are queued, each in its lane; return their IDs.
 
     ``sessions`` is a statement that writes them and returns `QUEUED`.

@@ -66,3 +66,36 @@ class APIRequest(Base):
         server_default=func.now(),
         comment="When the request arrived, by the clock of the database.",
     )
+
+
+class RequestMinute(Base):
+    """The requests of one key in one minute: the sums of its rows in the request log."""
+
+    __tablename__ = "request_minutes"
+    __table_args__ = (
+        # By the minute first, for the removal of old ones.
+        PrimaryKeyConstraint("minute", "key_id"),
+        # A user's usage in a period.
+        Index("ix_request_minutes_user_id", "user_id", "minute"),
+        # Room on each page for new versions of its rows.
+        {"postgresql_with": {"fillfactor": 50}},
+    )
+
+    minute: Mapped[datetime] = mapped_column(
+        comment="The beginning of the minute in which the requests arrived."
+    )
+    key_id: Mapped[str] = mapped_column(
+        comment="The API key. Not a foreign key: the sums outlive it."
+    )
+    user_id: Mapped[uuid.UUID | None] = mapped_column(
+        ForeignKey("users.id", ondelete="SET NULL"),
+        comment="The user of the key; null if the user was removed.",
+    )
+    requests: Mapped[int] = mapped_column(BigInteger, comment="The number of requests.")
+    errors: Mapped[int] = mapped_column(
+        BigInteger, comment="Those that were answered with a status of 400 or above."
+    )
+    bytes_in: Mapped[int] = mapped_column(BigInteger, comment="The size of their bodies in bytes.")
+    bytes_out: Mapped[int] = mapped_column(
+        BigInteger, comment="The size of the bodies of their responses in bytes."
+    )

@@ -94,6 +94,13 @@ class UnfinishedSession(Claimable, Base):
             "all earlier claims."
         ),
     )
+    reserved_s: Mapped[float] = mapped_column(
+        server_default=text("0"),
+        comment=(
+            "Seconds of its user's monthly audio that are reserved until it is split and counted: "
+            "what its header or its size promises."
+        ),
+    )
     backbone_missed_at: Mapped[datetime | None] = mapped_column(
         comment="When it began to wait for a worker that has its backbone; null if it does not."
     )

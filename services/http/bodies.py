@@ -6,6 +6,7 @@ even if it is empty. So the limits are checked before anything is parsed.
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Iterator
 
 import falcon
@@ -19,7 +20,9 @@ MOST_FIELDS = 64
 MOST_HEADER_BYTES = 2 * 1024
 #: Semicolons in Content-Disposition: between parameters, and within a file name.
 MOST_SEMICOLONS = 64
-#: Bytes of a text field, which is held in memory.
+#: Bytes of a part of a body that are held in memory; more are written to a temporary file.
+MOST_HELD_BYTES = 64 * 1024
+#: Bytes of a text field.
 MOST_TEXT_BYTES = 4 * 1024 * 1024
 #: Characters of the header Content-Type.
 MOST_TYPE_CHARS = 512
@@ -55,6 +58,11 @@ def discard(req: falcon.Request) -> None:
             pass
 
 
+def spooled() -> tempfile.SpooledTemporaryFile[bytes]:
+    """Return a temporary file for what a body contains; in memory up to `MOST_HELD_BYTES`."""
+    return tempfile.SpooledTemporaryFile(MOST_HELD_BYTES)
+
+
 def is_form(req: falcon.Request) -> bool:
     """Return whether a request's body is a multipart form."""
     return media_type_of(req) == falcon.MEDIA_MULTIPART
@@ -73,7 +81,6 @@ def parts_of(req: falcon.Request, *, most_files: int) -> Iterator[BodyPart]:
     options = MultipartParseOptions()
     options.max_body_part_count = most_files + MOST_FIELDS
     options.max_body_part_headers_size = MOST_HEADER_BYTES
-    options.max_body_part_buffer_size = MOST_TEXT_BYTES
     length = req.content_length
     # Falcon's bounded stream treats a request without a length as empty. A chunked form has no
     # length, but the server terminates its stream and sets wsgi.input_terminated.

@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import datetime
 
 from actors.facts import rounding
-from services.http.errors import ServiceError
+from services.http.errors import RETRY_AFTER_S, ServiceError
 
 
 class Unauthenticated(ServiceError):
@@ -35,27 +35,65 @@ class MissingScope(ServiceError):
 
 
 class QuotaExceeded(ServiceError):
-    """You have used up your quota of analysed audio for this month.
+    """You have used up your quota of analysed audio for this month, or recordings that are being
+    analysed have reserved the rest.
 
-    ``used_s`` and ``limit_s`` are seconds of audio; the next month begins at ``renews_at``.
+    ``used_s``, ``reserved_s`` and ``limit_s`` are seconds of audio; the next month begins at
+    ``renews_at``.
     """
 
     status, name, title = 403, "quota-exceeded", "Monthly quota exceeded"
     advice = (
         "Wait until ``renews_at``, or ask an administrator to raise the quota. Retrying earlier "
-        "does not help."
+        "helps only while ``reserved_s`` is more than your recordings turn out to have."
     )
 
-    def __init__(self, *, used_s: float, limit_s: float, renews_at: datetime) -> None:
+    def __init__(
+        self, *, used_s: float, reserved_s: float, limit_s: float, renews_at: datetime
+    ) -> None:
+        reserved = f", and {reserved_s:.0f} are reserved" if reserved_s else ""
         super().__init__(
-            f"{used_s:.0f} of {limit_s:.0f} seconds of audio are used; the quota renews at"
-            f" {renews_at:%Y-%m-%dT%H:%M:%SZ}"
+            f"{used_s:.0f} of {limit_s:.0f} seconds of audio are used{reserved}; the quota renews"
+            f" at {renews_at:%Y-%m-%dT%H:%M:%SZ}"
         )
         self.extension = {
             "used_s": rounding.seconds(used_s),
+            "reserved_s": rounding.seconds(reserved_s),
             "limit_s": limit_s,
             "renews_at": renews_at,
         }
+
+
+class TooManyUnfinished(ServiceError):
+    """You have as many unfinished sessions, exports or trainings as a user may have.
+
+    ``limit`` names the limit as ``GET /v1/usage`` does, ``used`` and ``most`` are its numbers.
+    """
+
+    status, name, title = 429, "too-many-unfinished", "Too much unfinished work"
+    advice = "Wait until some of it has ended, or cancel some, and retry."
+    retry_after_s = RETRY_AFTER_S
+
+    def __init__(self, limit: str, *, used: int, most: int) -> None:
+        super().__init__(f"{used} of {most} {limit.replace('_', ' ')} are in use")
+        self.extension = {"limit": limit, "used": used, "most": most}
+
+
+class StorageQuotaExceeded(ServiceError):
+    """Your stored recordings have as many bytes as those of a user may have.
+
+    ``used`` and ``most`` are bytes.
+    """
+
+    status, name, title = 403, "storage-quota-exceeded", "Storage quota exceeded"
+    advice = (
+        "Wait until older recordings are removed, or ask an administrator to raise the limit "
+        "(``CLAMOR_MAX_STORED_BYTES``)."
+    )
+
+    def __init__(self, limit: str, *, used: int, most: int) -> None:
+        super().__init__(f"{used} of {most} {limit.replace('_', ' ')} are in use")
+        self.extension = {"limit": limit, "used": used, "most": most}
 
 
 class RateLimited(ServiceError):

@@ -49,8 +49,8 @@ class Deps:
 
     @cached_property
     def quota(self) -> Quota:
-        """Limits the audio of each user."""
-        return Quota(self.store, limit_s=self.settings.max_audio_s_per_month)
+        """Limits what each user may use."""
+        return Quota(self.store, self.settings)
 
     @cached_property
     def places(self) -> Places:

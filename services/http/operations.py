@@ -9,9 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-import itertools
 import operator
-import re
 import types
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -38,10 +36,8 @@ Responder = TypeVar("Responder", bound=Callable[..., Any])
 
 #: HEAD has the operation of GET.
 METHODS = ("GET", "POST", "PUT", "PATCH", "DELETE")
-#: Maximum size of a JSON body, unless an operation allows more.
+#: Maximum size of a JSON body, except for lists that are read piece by piece.
 MOST_BODY_BYTES = 64 * 1024
-#: A JSON string.
-_TEXT = re.compile(rb'"[^"\\]*+(?:\\.[^"\\]*+)*+"', re.DOTALL)
 #: The one character that Postgres cannot store in a text.
 _NO_NUL = "must not contain the character U+0000"
 
@@ -236,37 +232,23 @@ def _convert(given: str | list[str], kind: Any) -> Any:
     raise errors[-1 if "Expected `array" in str(errors[0]) else 0]
 
 
-def body_of(
-    req: falcon.Request,
-    kind: type[T],
-    *,
-    most_bytes: int = MOST_BODY_BYTES,
-    most_texts: int | None = None,
-) -> T:
+def body_of(req: falcon.Request, kind: type[T]) -> T:
     """Parse the JSON body of a request; an empty body counts as ``{}``.
 
-    ``most_texts`` limits the strings in a body that may be large: each takes 60 bytes of memory or
-    more, however short it is, and the decoder checks the length of an array only at its end.
+    A body that may be larger than `MOST_BODY_BYTES` is read by `services.http.json_pieces`.
 
     Raises
     ------
     BodyTooLarge, InvalidBody, UnsupportedMediaType
     """
     # The stream ends at the announced length, so an oversized body is never held in memory.
-    if (req.content_length or 0) > most_bytes:
+    if (req.content_length or 0) > MOST_BODY_BYTES:
         discard(req)
-        raise BodyTooLarge(f"the JSON body must have at most {most_bytes} bytes")
+        raise BodyTooLarge(f"the JSON body must have at most {MOST_BODY_BYTES} bytes")
     body = req.bounded_stream.read()
-    if most_texts is not None and _has_more_texts(body, most_texts):
-        raise BodyTooLarge(f"the JSON body must have at most {most_texts} strings")
     if body and (media_type_of(req) or falcon.MEDIA_JSON) != falcon.MEDIA_JSON:
         raise UnsupportedMediaType(f"the body must be {falcon.MEDIA_JSON}")
     return json_of(body or b"{}", kind, refusal=InvalidBody)
-
-
-def _has_more_texts(data: bytes, most: int) -> bool:
-    """Return whether JSON has more strings than ``most``, including the keys of objects."""
-    return any(True for _ in itertools.islice(_TEXT.finditer(data), most, None))
 
 
 def json_of(data: bytes, kind: type[T], *, refusal: type[InvalidFields]) -> T:

@@ -105,6 +105,14 @@ class Places:
             "event streams", settings.event_streams, share=share, busy=TooManyStreams
         )
 
+    def by_name(self) -> dict[str, Pool]:
+        """Return the pools by the names of their limits, as in ``GET /v1/usage``."""
+        return {
+            "uploads": self.uploads,
+            "downloads": self.downloads,
+            "event_streams": self.streams,
+        }
+
 
 class Transfers:
     """Middleware that takes a place for a request with a body, and for a large or streamed answer.

@@ -72,8 +72,13 @@ class ProblemDetails(msgspec.Struct, kw_only=True, omit_defaults=True):
     comparison: dict[str, Any] | None = None
     #: Of an exceeded quota: seconds of audio, and the time of renewal.
     used_s: float | None = None
+    reserved_s: float | None = None
     limit_s: float | None = None
     renews_at: datetime | None = None
+    #: Of another limit of a user: its name in ``GET /v1/usage``, and its numbers.
+    limit: str | None = None
+    used: int | None = None
+    most: int | None = None
     #: The invalid fields and the reasons.
     errors: list[FieldError] = []
 

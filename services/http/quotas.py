@@ -1,58 +1,190 @@
-"""Monthly quota of analysed audio per user (calendar month, UTC).
+"""What a user may use: audio a month, and unfinished work and stored bytes at any time.
 
-Workers count the usage when the length of a recording is known (``actors/audio/split.py``); the
-API checks the rest of the quota before it accepts a recording. So recordings that were accepted
-before the limit was reached are still analysed.
+Audio is reserved when a recording is accepted, in the transaction that creates its session: what
+its header promises, or its size. Workers count it instead when it is decoded
+(``actors/audio/split.py``). A recording is accepted while something of the quota is left, so a
+month may end above the limit by one recording. Only callers with such a limit cost a statement,
+and wait for one another.
+
+The numbers of unfinished sessions and of stored bytes are read once in a while and continued by
+this process in between: they may be exceeded by what other processes accept in that time.
 """
 
 from __future__ import annotations
 
+import threading
+import time
 import uuid
-from datetime import datetime
+from collections import OrderedDict
+from collections.abc import Callable
 
 import falcon
+from sqlalchemy.orm import Session
 
 from db.queries import usage_limit_queries
+from db.settings import Settings
 from db.store import Store
+from db.tables.exports import Export
+from db.tables.training import TrainingJob, Validation
 from services.http import operations
-from services.http.access import principal
-from services.http.caller_errors import QuotaExceeded
+from services.http.access import Principal, principal
+from services.http.caller_errors import (
+    QuotaExceeded,
+    StorageQuotaExceeded,
+    TooManyUnfinished,
+)
+
+#: Names of limits, as in ``GET /v1/usage`` and in errors.
+SESSIONS, BYTES = "unfinished_sessions", "stored_bytes"
+EXPORTS, TRAININGS = "unfinished_exports", "unfinished_trainings"
+#: The tables whose pending rows a limit counts.
+JOBS: dict[str, tuple[type[Export | TrainingJob | Validation], ...]] = {
+    EXPORTS: (Export,),
+    TRAININGS: (TrainingJob, Validation),
+}
+#: Seconds after which the number of unfinished sessions, and the sum of bytes, are read again.
+COUNTED_S, ADDED_UP_S = 1.0, 60.0
+#: Users whose numbers are remembered.
+MOST_USERS = 10_000
+
+
+class _Numbers:
+    """A number of each user that is read now and then, and continued in between."""
+
+    def __init__(self, read: Callable[[uuid.UUID], int], *, fresh_s: float) -> None:
+        self._read = read
+        self._fresh_s = fresh_s
+        self._lock = threading.Lock()
+        #: The number, and when it was read.
+        self._known: OrderedDict[uuid.UUID, tuple[int, float]] = OrderedDict()
+
+    def of(self, user_id: uuid.UUID) -> int:
+        """Return the number of a user."""
+        with self._lock:
+            number, read_s = self._known.get(user_id, (0, float("-inf")))
+        now_s = time.monotonic()
+        if now_s - read_s > self._fresh_s:
+            number = self._read(user_id)
+            with self._lock:
+                self._known[user_id] = number, now_s
+                self._known.move_to_end(user_id)
+                if len(self._known) > MOST_USERS:
+                    self._known.popitem(last=False)
+        return number
+
+    def add(self, user_id: uuid.UUID, more: int) -> None:
+        """Continue the number of a user."""
+        with self._lock:
+            if user_id in self._known:
+                number, read_s = self._known[user_id]
+                self._known[user_id] = number + more, read_s
 
 
 class Quota:
-    """Middleware that enforces the quota on requests that submit audio."""
+    """Middleware that enforces the limits of users on requests that submit audio."""
 
-    def __init__(self, store: Store, *, limit_s: float | None) -> None:
+    def __init__(self, store: Store, settings: Settings) -> None:
         self._store = store
-        #: For users without a limit; None for no limit.
-        self._limit_s = limit_s
+        self._settings = settings
+        self._sessions = _Numbers(self._count_sessions, fresh_s=COUNTED_S)
+        self._bytes = _Numbers(self._add_up_bytes, fresh_s=ADDED_UP_S)
 
     def process_resource(
         self, req: falcon.Request, _resp: falcon.Response, resource: object, _params: object
     ) -> None:
-        """Reject audio once the quota is used up; raises :class:`QuotaExceeded`."""
+        """Reject audio before its body is read if a limit is reached.
+
+        Raises
+        ------
+        QuotaExceeded, StorageQuotaExceeded, TooManyUnfinished
+        """
         operation = operations.operation_of(req, resource)
-        if operation is not None and operation.takes_audio:
-            caller = principal(req)
-            self.check(caller.user_id, own_limit_s=caller.max_audio_s_per_month)
+        if operation is None or not operation.takes_audio:
+            return
+        caller = principal(req)
+        self.check_stock(caller.user_id)
+        if self.limit_s(caller.max_audio_s_per_month) is not None:
+            with self._store.reading() as tx:
+                self._check_audio(tx, caller)
 
     def limit_s(self, own_limit_s: float | None) -> float | None:
         """Return the effective limit of a user; None for no limit."""
-        return self._limit_s if own_limit_s is None else own_limit_s
+        return self._settings.max_audio_s_per_month if own_limit_s is None else own_limit_s
 
-    def check(self, user_id: uuid.UUID, *, own_limit_s: float | None) -> None:
-        """Check the quota of a user; raises :class:`QuotaExceeded`.
+    def check_stock(self, user_id: uuid.UUID) -> None:
+        """Check the unfinished sessions and the stored bytes of a user.
 
-        The database is queried only for users who have a limit.
+        Raises
+        ------
+        StorageQuotaExceeded, TooManyUnfinished
         """
-        limit_s = self.limit_s(own_limit_s)
-        if limit_s is None:
-            return
-        used_s, renews_at = self.used(user_id)
-        if used_s >= limit_s:
-            raise QuotaExceeded(used_s=used_s, limit_s=limit_s, renews_at=renews_at)
+        used, most = self._sessions.of(user_id), self._settings.max_unfinished_sessions
+        if used >= most:
+            raise TooManyUnfinished(SESSIONS, used=used, most=most)
+        most_bytes = self._settings.max_stored_bytes
+        if most_bytes is not None and (used := self._bytes.of(user_id)) >= most_bytes:
+            raise StorageQuotaExceeded(BYTES, used=used, most=most_bytes)
 
-    def used(self, user_id: uuid.UUID) -> tuple[float, datetime]:
-        """Return the seconds of audio used this month, and the start of the next month."""
+    def reserve(self, tx: Session, caller: Principal) -> None:
+        """Check the quota of audio in the transaction that creates a session with a reservation.
+
+        Transactions of other requests of the user wait for its end.
+
+        Raises
+        ------
+        QuotaExceeded
+        """
+        if self.limit_s(caller.max_audio_s_per_month) is not None:
+            usage_limit_queries.lock_user(tx, caller.user_id)
+            self._check_audio(tx, caller)
+
+    def accepted(self, user_id: uuid.UUID, *, size_bytes: int = 0) -> None:
+        """Count a session that was created for a user."""
+        self._sessions.add(user_id, 1)
+        self._bytes.add(user_id, size_bytes)
+
+    def check_jobs(self, tx: Session, user_id: uuid.UUID, limit: str) -> None:
+        """Check a limit of `JOBS` in the transaction that adds one.
+
+        Raises
+        ------
+        TooManyUnfinished
+        """
+        usage_limit_queries.lock_user(tx, user_id)
+        used = usage_limit_queries.pending_jobs(tx, user_id, *JOBS[limit])
+        most = self.limits()[limit]
+        if most is not None and used >= most:
+            raise TooManyUnfinished(limit, used=used, most=most)
+
+    def limits(self) -> dict[str, int | None]:
+        """Return the limits of unfinished work and stored bytes by name; None for no limit."""
+        return {
+            SESSIONS: self._settings.max_unfinished_sessions,
+            BYTES: self._settings.max_stored_bytes,
+            EXPORTS: self._settings.max_unfinished_exports,
+            TRAININGS: self._settings.max_unfinished_trainings,
+        }
+
+    def used(self, tx: Session, user_id: uuid.UUID) -> dict[str, int]:
+        """Return what a user has of each limit; the bytes as of a minute ago at most."""
+        jobs = {
+            name: usage_limit_queries.pending_jobs(tx, user_id, *tables)
+            for name, tables in JOBS.items()
+        }
+        return {SESSIONS: self._sessions.of(user_id), BYTES: self._bytes.of(user_id), **jobs}
+
+    def _check_audio(self, tx: Session, caller: Principal) -> None:
+        month = usage_limit_queries.audio_this_month(tx, caller.user_id)
+        limit_s = self.limit_s(caller.max_audio_s_per_month)
+        if limit_s is not None and month.used_s + month.reserved_s >= limit_s:
+            raise QuotaExceeded(limit_s=limit_s, **month._asdict())
+
+    def _count_sessions(self, user_id: uuid.UUID) -> int:
         with self._store.reading() as tx:
-            return usage_limit_queries.used_this_month(tx, user_id)
+            return usage_limit_queries.unfinished_sessions(
+                tx, user_id, limit=self._settings.max_unfinished_sessions
+            )
+
+    def _add_up_bytes(self, user_id: uuid.UUID) -> int:
+        with self._store.reading() as tx:
+            return usage_limit_queries.stored_bytes(tx, user_id)

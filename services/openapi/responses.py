@@ -17,7 +17,9 @@ from services.http.caller_errors import (
     RateLimited,
     RequestUnderWay,
     SecretNotShown,
+    StorageQuotaExceeded,
     TooManyAtOnce,
+    TooManyUnfinished,
     Unauthenticated,
 )
 from services.http.errors import ServiceError
@@ -57,7 +59,7 @@ def problems_of(promise: Operation) -> list[type[ServiceError]]:
         found |= {Unauthenticated, MissingScope, RateLimited, StoreUnavailable}
         found |= {TooManyAtOnce, ServerBusy}
     if promise.takes_audio:
-        found.add(QuotaExceeded)
+        found |= {QuotaExceeded, StorageQuotaExceeded, TooManyUnfinished}
     if promise.keyed:
         found |= {InvalidIdempotencyKey, RequestUnderWay, IdempotencyKeyReused}
     if promise.keyed and promise.secret:

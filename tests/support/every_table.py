@@ -16,7 +16,7 @@ from db.tables.idempotency import IdempotentRequest
 from db.tables.job_runs import JobRun
 from db.tables.metrics import ProcessingMetric
 from db.tables.models import Promotion
-from db.tables.requests import APIRequest
+from db.tables.requests import APIRequest, RequestMinute
 from db.tables.retention import KeptClip, OrphanBlob
 from db.tables.spans import SessionSpan
 from db.tables.training import TrainingClip
@@ -70,6 +70,7 @@ def _others() -> Iterator[Base]:
         bytes_in=0,
         bytes_out=2,
     )
+    yield RequestMinute(minute=NOW, key_id="a", requests=1, errors=0, bytes_in=0, bytes_out=2)
     yield JobRun(id=new_id(), job="clean_up", slot=NOW, source="clock", state="pending")
     yield KeptClip(
         id=new_id(), session_id=new_id(), file_name="a.wav", sent_at=NOW, blob_key="a", **clip

@@ -46,6 +46,40 @@ COMMENT ON COLUMN api_requests.received_at IS
 CREATE INDEX ix_api_requests_user_id ON api_requests (user_id, received_at);
 
 
+CREATE TABLE request_minutes (
+    user_id   uuid,
+    minute    timestamptz NOT NULL,
+    key_id    text        NOT NULL,
+    requests  bigint      NOT NULL,
+    errors    bigint      NOT NULL,
+    bytes_in  bigint      NOT NULL,
+    bytes_out bigint      NOT NULL,
+
+    -- request_queries.remove_old_minutes
+    CONSTRAINT pk_request_minutes PRIMARY KEY (minute, key_id),
+    CONSTRAINT fk_request_minutes_user_id
+        FOREIGN KEY (user_id) REFERENCES users (id) ON DELETE SET NULL
+) WITH (fillfactor = 50);
+
+COMMENT ON TABLE request_minutes IS
+    'The requests of one key in one minute: the sums of its rows in the request log.';
+COMMENT ON COLUMN request_minutes.user_id IS
+    'The user of the key; null if the user was removed.';
+COMMENT ON COLUMN request_minutes.minute IS
+    'The beginning of the minute in which the requests arrived.';
+COMMENT ON COLUMN request_minutes.key_id IS
+    'The API key. Not a foreign key: the sums outlive it.';
+COMMENT ON COLUMN request_minutes.requests IS 'The number of requests.';
+COMMENT ON COLUMN request_minutes.errors IS
+    'Those that were answered with a status of 400 or above.';
+COMMENT ON COLUMN request_minutes.bytes_in IS 'The size of their bodies in bytes.';
+COMMENT ON COLUMN request_minutes.bytes_out IS
+    'The size of the bodies of their responses in bytes.';
+
+-- request_queries.usage_of_user
+CREATE INDEX ix_request_minutes_user_id ON request_minutes (user_id, minute);
+
+
 CREATE TABLE idempotent_requests (
     user_id     uuid        NOT NULL,
     key         text        NOT NULL,

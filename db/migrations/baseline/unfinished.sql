@@ -21,6 +21,7 @@ CREATE TABLE unfinished_sessions (
     spans_finished     integer          NOT NULL DEFAULT 0,
     resplits           smallint         NOT NULL DEFAULT 0,
     first_claim        smallint         NOT NULL DEFAULT 0,
+    reserved_s         double precision NOT NULL DEFAULT 0,
     backbone_missed_at timestamptz,
 
     CONSTRAINT pk_unfinished_sessions PRIMARY KEY (session_id),
@@ -71,6 +72,9 @@ COMMENT ON COLUMN unfinished_sessions.resplits IS
 COMMENT ON COLUMN unfinished_sessions.first_claim IS
     'The start of the claim numbers of each stage; a requested retry raises it above all earlier '
     'claims.';
+COMMENT ON COLUMN unfinished_sessions.reserved_s IS
+    'Seconds of its user''s monthly audio that are reserved until it is split and counted: what its '
+    'header or its size promises.';
 COMMENT ON COLUMN unfinished_sessions.backbone_missed_at IS
     'When it began to wait for a worker that has its backbone; null if it does not.';
 

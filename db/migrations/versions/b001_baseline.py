@@ -54,7 +54,7 @@ def downgrade() -> None:
         """
         DROP TABLE
             users, api_keys, rate_buckets, usage_months,
-            api_requests, idempotent_requests,
+            api_requests, request_minutes, idempotent_requests,
             noise_models, promotions, training_jobs, training_clips, validations,
             audio_sessions, unfinished_sessions, turns,
             session_leftovers, batches, batch_items,

@@ -29,6 +29,7 @@ class CleanUpResult(TypedDict):
     partitions_dropped: list[str]
     deliveries: int
     answers: int
+    minutes: int
     #: Runs of periodic jobs.
     runs: int
     batches: int

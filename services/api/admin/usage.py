@@ -7,6 +7,7 @@ from datetime import datetime, timedelta
 
 import falcon
 import msgspec
+from sqlalchemy.orm import Session
 
 from actors.facts import rounding
 from db.queries import account_queries, request_queries, session_queries, usage_limit_queries
@@ -22,7 +23,7 @@ from services.http.responses import answer
 
 #: Upper bound on the months in an answer.
 MOST_MONTHS = 12
-#: Longest period of request counts: summing a million requests took 0.4 s.
+#: Longest period of request counts: 44,640 sums of a key that is always in use.
 LONGEST_DAYS = 31
 
 
@@ -31,7 +32,8 @@ class UsageQuery(msgspec.Struct, kw_only=True):
 
     #: Another user, for administrators. Default: the caller.
     user_id: uuid.UUID | None = None
-    #: Start of the period of the request counts. Default: one day before ``until``.
+    #: Start of the period of the request counts, in whole minutes. Default: one day before
+    #: ``until``.
     since: Time | None = None
     #: End of the period. Default: now. The period is at most 31 days.
     until: Time | None = None
@@ -59,18 +61,36 @@ class KeyUsage(msgspec.Struct, kw_only=True):
     bytes_out: int
 
 
+class LimitUse(msgspec.Struct, kw_only=True):
+    """What a user has of a limit, and the most that it may have."""
+
+    #: ``unfinished_sessions``, ``stored_bytes``, ``unfinished_exports``, ``unfinished_trainings``
+    #: (and validations), ``uploads``, ``downloads`` or ``event_streams``. The last three are those
+    #: in progress in the server process that answered.
+    name: str
+    #: The bytes are those of a minute ago at most.
+    used: int
+    #: Null for unlimited.
+    most: int | None
+
+
 class Usage(msgspec.Struct, kw_only=True):
     """The usage and the quota of a user."""
 
     user_id: uuid.UUID
-    #: Quota: seconds of audio of the recordings uploaded in a month; null for unlimited.
+    #: Quota: seconds of audio of the recordings uploaded in a month; null for unlimited. A second
+    #: with more than 96,000 samples, of all channels together, counts as several.
     limit_s: float | None
     #: Seconds of audio used this month.
     used_s: float
+    #: Seconds of audio that are reserved for recordings whose length is not known yet.
+    reserved_s: float
     #: When the next month begins and the quota resets.
     renews_at: datetime
     #: Months with usage, newest first; at most twelve.
     months: list[MonthUsage]
+    #: The other limits.
+    limits: list[LimitUse]
     since: datetime
     until: datetime
     #: Keys used in the period, most requests first.
@@ -98,14 +118,16 @@ class UsageItem(Resource):
             found = account_queries.get_user(tx, user_id) if is_visible else None
             user = or_404(found, "user", user_id)
             since, until = _period(asked, now=session_queries.clock(tx))
-            used_s, renews_at = usage_limit_queries.used_this_month(tx, user_id)
+            audio = usage_limit_queries.audio_this_month(tx, user_id)
+            limits = self._limits(tx, user_id)
             months = usage_limit_queries.months_of(tx, user_id, limit=MOST_MONTHS)
-            keys = request_queries.usage_of_keys(tx, user_id, since=since, until=until)
+            keys = request_queries.usage_of_user(tx, user_id, since=since, until=until)
         told = Usage(
             user_id=user_id,
             limit_s=self.deps.quota.limit_s(user.max_audio_s_per_month),
-            used_s=rounding.seconds(used_s),
-            renews_at=renews_at,
+            used_s=rounding.seconds(audio.used_s),
+            reserved_s=rounding.seconds(audio.reserved_s),
+            renews_at=audio.renews_at,
             months=[
                 MonthUsage(
                     month=f"{row.month:%Y-%m}",
@@ -114,11 +136,20 @@ class UsageItem(Resource):
                 )
                 for row in months
             ],
+            limits=limits,
             since=since,
             until=until,
             keys=[_key_usage(row) for row in keys],
         )
         answer(resp, told)
+
+    def _limits(self, tx: Session, user_id: uuid.UUID) -> list[LimitUse]:
+        used, most = self.deps.quota.used(tx, user_id), self.deps.quota.limits()
+        found = [LimitUse(name=name, used=used[name], most=most[name]) for name in most]
+        return found + [
+            LimitUse(name=name, used=pool.held_by(user_id), most=pool.most_of_user)
+            for name, pool in self.deps.places.by_name().items()
+        ]
 
 
 def _period(asked: UsageQuery, *, now: datetime) -> tuple[datetime, datetime]:

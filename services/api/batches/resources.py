@@ -10,14 +10,15 @@ from sqlalchemy.orm import Session
 
 from actors.messaging.messages import BatchProcessFiles
 from actors.observability import tracing
-from db.blobs.keys import INBOX, MOST_KEY_BYTES, is_inbox_key, recording_key
+from db.blobs.keys import recording_key
 from db.queries import batch_queries, list_queries
 from db.queries.batch_queries import RequestedBatch
 from db.store import Store
 from db.tables.batches import OPEN_STATES
-from db.tables.sessions import PRIORITIES, RECORDED_FROM, RECORDED_TO
+from db.tables.sessions import PRIORITIES
 from services.api.batches import schemas, uploads
 from services.api.batches.errors import BatchClosed, BatchExists, TooManyFiles
+from services.api.batches.named import NamedInbox
 from services.api.common.errors import AlreadyFinished, EmptyUpload
 from services.api.sessions.option_columns import option_columns
 from services.api.sessions.options import BatchOptions
@@ -25,27 +26,12 @@ from services.http import idempotency, responses
 from services.http.access import owner, principal
 from services.http.blob_removal import left_to_clean_up
 from services.http.bodies import media_type_of
-from services.http.errors import FieldError
 from services.http.lists import Listed, Part, listing
 from services.http.not_found import NotFound, or_404
-from services.http.operations import body_of, operation, query_of
-from services.http.request_errors import (
-    BodyTooLarge,
-    InvalidBody,
-    UnsupportedUpload,
-)
+from services.http.operations import operation, query_of
+from services.http.request_errors import UnsupportedUpload
 from services.http.resource import Resource
 from services.http.responses import answer
-
-#: JSON overhead in bytes per key (quotes, comma, blank), the bytes of the longest time with its
-#: marks, and those of the rest of the body.
-KEY_MARKS_BYTES = 4
-TIME_BYTES = 48
-LIST_MARKS_BYTES = 1_024
-#: Strings of a body besides the keys and the times.
-FIELD_NAMES = 4
-#: Invalid keys named in one error.
-MOST_NAMED = 5
 
 
 def fetch_view(store: Store, batch_id: uuid.UUID, *, owner: uuid.UUID | None) -> schemas.Batch:
@@ -115,7 +101,7 @@ class BatchList(Resource):
         if media_type_of(req) == falcon.MEDIA_JSON:
             self._take_names(req, values)
         else:
-            uploads.receive(req, self.deps, values)
+            uploads.receive(req, self.deps, values, caller=principal(req))
         answer(resp, fetch_view(self.deps.store, values["id"], owner=owner(req)), status=202)
 
     def replay(self, req: falcon.Request, resp: falcon.Response, made_id: uuid.UUID) -> None:
@@ -131,44 +117,18 @@ class BatchList(Resource):
         batch = fetch_view(self.deps.store, made_id, owner=owner(req))
         answer(resp, batch, status=202, location=f"/v1/batches/{made_id}")
 
-    def _named(self, req: falcon.Request) -> schemas.NamedRecordings:
-        """Return the objects that the body names.
-
-        Raises
-        ------
-        InvalidBody, TooManyFiles
-        """
-        most = self.deps.settings.max_batch_items
-        try:
-            named = body_of(
-                req,
-                schemas.NamedRecordings,
-                most_bytes=most * (MOST_KEY_BYTES + KEY_MARKS_BYTES + TIME_BYTES)
-                + LIST_MARKS_BYTES,
-                # A key and a time.
-                most_texts=2 * most + FIELD_NAMES,
-            )
-        except BodyTooLarge:
-            named = None
-        if named is None or len(named.keys or []) > most:
-            raise TooManyFiles(
-                f"a batch may have at most {most} recordings, with keys of at most"
-                f" {MOST_KEY_BYTES} bytes each"
-            )
-        _check_named(named)
-        return named
-
     def _take_names(self, req: falcon.Request, values: RequestedBatch) -> None:
-        named = self._named(req)
-        with self.deps.store.transaction() as tx:
+        """Create a batch of recordings in the inbox; raises :class:`BatchExists`."""
+        with (
+            NamedInbox(req, most=self.deps.settings.max_batch_items) as named,
+            self.deps.store.transaction() as tx,
+        ):
             if named.prefix is None:
-                keys = named.keys or []
                 batch = batch_queries.add_batch(
-                    tx, items_total=len(keys), state="expanding", **values
+                    tx, items_total=named.n_keys, state="expanding", **values
                 )
                 if batch is not None:
-                    times = named.recorded_at or [None] * len(keys)
-                    batch_queries.add_keys(tx, batch.id, zip(keys, times, strict=True))
+                    batch_queries.add_keys(tx, batch.id, named)
             else:
                 batch = batch_queries.add_batch(tx, state="listing", prefix=named.prefix, **values)
             if batch is None:
@@ -239,39 +199,3 @@ class BatchCancel(Resource):
         with left_to_clean_up("copies_not_removed", batch_id=str(batch_id)):
             self.deps.blobs.delete(*(recording_key(session_id) for session_id in unused))
         answer(resp, batch)
-
-
-def _check_named(named: schemas.NamedRecordings) -> None:
-    """Refuse keys outside of the inbox; raises :class:`InvalidBody`."""
-    if (named.keys is None) == (named.prefix is None):
-        raise _refused("", "requires 'keys' or 'prefix', but not both")
-    if named.prefix is not None and not (
-        named.prefix == INBOX or is_inbox_key(named.prefix.removesuffix("/"))
-    ):
-        raise _refused("prefix", f"must be {INBOX} or a folder below it")
-    if named.keys is not None and not named.keys:
-        raise _refused("keys", "must name at least one recording")
-    _check_times(named)
-    bad = [key for key in named.keys or [] if not is_inbox_key(key)]
-    if bad:
-        shown = ", ".join(repr(key[:100]) for key in bad[:MOST_NAMED])
-        more = f" and {len(bad) - MOST_NAMED} more" if len(bad) > MOST_NAMED else ""
-        raise _refused("keys", f"must name files below {INBOX}, not {shown}{more}")
-
-
-def _check_times(named: schemas.NamedRecordings) -> None:
-    """Refuse times of recording that belong to no key, or are out of range."""
-    times = named.recorded_at
-    if times is None:
-        return
-    if len(times) != len(named.keys or []):
-        raise _refused("recorded_at", "requires 'keys', and must have an entry for each of them")
-    bad = [at for at in times if at is not None and not RECORDED_FROM <= at < RECORDED_TO]
-    if bad:
-        raise _refused(
-            "recorded_at", f"must be in the years {RECORDED_FROM.year} to {RECORDED_TO.year - 1}"
-        )
-
-
-def _refused(field: str, detail: str) -> InvalidBody:
-    return InvalidBody.of([FieldError(field=field, detail=detail)])

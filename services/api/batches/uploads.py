@@ -30,7 +30,9 @@ from services.api.common.errors import EmptyUpload, UnknownFormat, UploadTooLarg
 from services.api.common.schemas import Problem
 from services.api.sessions import uploads
 from services.api.sessions.uploads import FIELD
+from services.http.access import Principal
 from services.http.bodies import is_form, parts_of
+from services.http.caller_errors import QuotaExceeded, StorageQuotaExceeded, TooManyUnfinished
 from services.http.deps import Deps
 from services.http.request_errors import UnsupportedUpload
 
@@ -40,9 +42,11 @@ SILENT_S = 3_600.0
 #: Refusals are collected for this long and written together. A longer time saves little: files
 #: that arrive slowly take longer than a transaction anyway.
 REFUSED_WAIT_S = 1.0
+#: Reasons to refuse one file of a form.
+REFUSALS = (EmptyUpload, StorageQuotaExceeded, TooManyUnfinished, UnknownFormat, UploadTooLarge)
 
 
-def receive(req: falcon.Request, deps: Deps, values: RequestedBatch) -> None:
+def receive(req: falcon.Request, deps: Deps, values: RequestedBatch, *, caller: Principal) -> None:
     """Create a batch from a form, and a session for each of its files.
 
     Raises
@@ -69,19 +73,20 @@ def receive(req: falcon.Request, deps: Deps, values: RequestedBatch) -> None:
             if items.n_items == max_items:
                 problem = f"a batch may have at most {max_items} recordings"
                 raise TooManyFiles(f"{problem}; the first ones were accepted")
-            _receive_one(deps, items, parts)
+            _receive_one(deps, items, parts, caller=caller)
         problem = None
     finally:
         items.close(problem)
 
 
-def _receive_one(deps: Deps, items: _Items, parts: _Files) -> None:
+def _receive_one(deps: Deps, items: _Items, parts: _Files, *, caller: Principal) -> None:
     """Store one file and create its session, or record why it is refused."""
     part = parts.current
     assert part is not None
     key = recording_key(items.next_session_id())
     try:
         # Only what follows a part shows that it is complete.
+        deps.quota.check_stock(caller.user_id)
         upload = uploads.receive_part(
             part,
             blobs=deps.blobs,
@@ -89,7 +94,7 @@ def _receive_one(deps: Deps, items: _Items, parts: _Files) -> None:
             max_bytes=deps.settings.max_upload_bytes,
             check_end=lambda _n_bytes: parts.advance(),
         )
-    except (EmptyUpload, UnknownFormat, UploadTooLarge, BlobError) as error:
+    except (*REFUSALS, BlobError) as error:
         # The message of the store is not for callers.
         is_store = isinstance(error, BlobError)
         reason = "the recording could not be stored" if is_store else str(error)
@@ -98,9 +103,15 @@ def _receive_one(deps: Deps, items: _Items, parts: _Files) -> None:
             parts.advance()
         items.refuse(name, reason)
         return
-    with files.row_of(key, store=deps.store, blobs=deps.blobs) as tx:
-        session_id = items.take(tx, upload, key=key)
+    try:
+        with files.row_of(key, store=deps.store, blobs=deps.blobs) as tx:
+            deps.quota.reserve(tx, caller)
+            session_id = items.take(tx, upload, key=key)
+    except QuotaExceeded as error:
+        items.refuse(upload.file_name, str(error))
+        return
     items.settle()
+    deps.quota.accepted(caller.user_id, size_bytes=upload.size_bytes)
     deps.publisher.send(ProcessAudioFile(session_id=session_id))
 
 
@@ -148,6 +159,7 @@ class _Items:
             file_name=upload.file_name,
             size_bytes=upload.size_bytes,
             key=key,
+            reserved_s=upload.cost_s,
         )
 
     def refuse(self, file_name: str, reason: str) -> None:

@@ -20,9 +20,10 @@ from services.api.common.errors import NotFinished
 from services.api.exports import schemas
 from services.api.exports.errors import ExportExpired, ExportNotDone
 from services.api.exports.schemas import ExportPage, ExportQuery, ExportTask, NewExport, Selection
-from services.http import idempotency, responses
+from services.http import idempotency, quotas, responses
 from services.http.access import owner, principal
 from services.http.blob_removal import left_to_clean_up
+from services.http.caller_errors import TooManyUnfinished
 from services.http.lists import Listed, Part, listing
 from services.http.not_found import NotFound, or_404
 from services.http.operations import body_of, operation
@@ -59,7 +60,12 @@ class ExportList(Resource):
         body=NewExport,
         answer=ExportTask,
         status=202,
-        problems=(NotFound.of("batch"), NotFinished, NotFound.of("session")),
+        problems=(
+            NotFound.of("batch"),
+            NotFinished,
+            NotFound.of("session"),
+            TooManyUnfinished,
+        ),
     )
     def on_post(self, req: falcon.Request, resp: falcon.Response) -> None:
         """Export detections to a file: of sessions, of a batch, or of all that match a filter."""
@@ -67,6 +73,7 @@ class ExportList(Resource):
         session_ids = sorted(set(asked.session_ids))
         with self.deps.store.transaction() as tx:
             _check_selection(tx, req, asked)
+            self.deps.quota.check_jobs(tx, principal(req).user_id, quotas.EXPORTS)
             row = export_queries.add_export(
                 tx,
                 id=idempotency.new_id(req),

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
-from typing import Annotated, TypeVar
+from typing import IO, Annotated, TypeVar
 
 import falcon
 import msgspec
+from falcon.media.multipart import BodyPart
 
 from actors.facts.display_names import display_name
 from db.blobs.blob_store import Blobs
@@ -19,7 +20,7 @@ from services.api.models import manifests
 from services.api.models.errors import InvalidManifest
 from services.api.models.manifests import MOST_TOLD, ClipRow, ManifestError, Recording
 from services.http.blob_removal import left_to_clean_up
-from services.http.bodies import MOST_TEXT_BYTES, is_form, parts_of
+from services.http.bodies import MOST_TEXT_BYTES, is_form, parts_of, spooled
 from services.http.errors import FieldError
 from services.http.request_errors import InvalidForm, UnsupportedUpload
 
@@ -48,7 +49,7 @@ class Stored:
 class Form:
     """The contents of a form. Clips are keyed by the file names that the client sent."""
 
-    texts: dict[str, bytes] = field(default_factory=dict)
+    texts: dict[str, IO[bytes]] = field(default_factory=dict)
     clips: dict[str, Stored] = field(default_factory=dict)
     model: Stored | None = None
 
@@ -62,7 +63,7 @@ class Form:
         return [stored.key for stored in files]
 
 
-def labelled(form: Form, parse: Callable[[bytes], Rows]) -> Rows:
+def labelled(form: Form, parse: Callable[[IO[bytes]], Rows]) -> Rows:
     """Parse the manifest of a form, and check that it names every file of the form.
 
     Raises
@@ -109,18 +110,22 @@ def received(
     if not is_form(req):
         raise UnsupportedUpload(f"send a form (multipart/form-data) with {', '.join(fields)}")
     form = Form()
-    try:
-        _receive(req, form, blobs=blobs, prefix=prefix, max_bytes=max_bytes, fields=fields)
-        yield form
-    except BaseException:
-        with left_to_clean_up("upload_not_removed", keys=form.keys()):
-            blobs.delete(*form.keys())
-        raise
+    with ExitStack() as texts:
+        try:
+            _receive(
+                req, form, texts, blobs=blobs, prefix=prefix, max_bytes=max_bytes, fields=fields
+            )
+            yield form
+        except BaseException:
+            with left_to_clean_up("upload_not_removed", keys=form.keys()):
+                blobs.delete(*form.keys())
+            raise
 
 
 def _receive(
     req: falcon.Request,
     form: Form,
+    texts: ExitStack,
     *,
     blobs: Blobs,
     prefix: str,
@@ -147,7 +152,26 @@ def _receive(
         elif part.name == MODEL:
             form.model = _store(blobs, f"{prefix}model", part.stream, most_bytes=MOST_MODEL_BYTES)
         else:
-            form.texts[part.name] = part.get_data()
+            form.texts[part.name] = texts.enter_context(_text(part))
+
+
+@contextmanager
+def _text(part: BodyPart) -> Iterator[IO[bytes]]:
+    """Yield a text field as a file; raises :class:`InvalidForm` if it is too large."""
+    with spooled() as file:
+        while piece := part.stream.read(PIECE_BYTES):
+            if file.tell() + len(piece) > MOST_TEXT_BYTES:
+                raise InvalidForm.of(
+                    [
+                        FieldError(
+                            field=part.name or "",
+                            detail=f"must have {MOST_TEXT_BYTES} bytes at most",
+                        )
+                    ]
+                )
+            file.write(piece)
+        file.seek(0)
+        yield file
 
 
 def _store(blobs: Blobs, key: str, stream: falcon.typing.ReadableIO, *, most_bytes: int) -> Stored:

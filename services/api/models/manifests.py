@@ -16,10 +16,11 @@ import csv
 import io
 import math
 import uuid
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from itertools import islice, pairwise
-from typing import TypeVar
+from typing import IO, TextIO, TypeVar
 
 from services.http.errors import FieldError, UserError
 
@@ -30,6 +31,9 @@ MOST_COLUMNS = 20
 #: Upper bounds on the length of a group or file name, and of a label.
 MOST_CHARS = 200
 LABEL_CHARS = 64
+#: Upper bounds on the length of a line, and on the lines of a row with line breaks in its cells.
+MOST_LINE_CHARS = 128 * 1024
+MOST_LINES_OF_ROW = 10
 #: Invalid lines reported at once; after these are fixed, the next ones are reported.
 MOST_TOLD = 10
 
@@ -69,56 +73,101 @@ class Recording:
 Row = TypeVar("Row")
 
 
-def parse_clips(data: bytes) -> list[ClipRow]:
+def parse_clips(file: IO[bytes]) -> list[ClipRow]:
     """Parse a manifest of clips; raises :class:`ManifestError`."""
-    columns, lines = _table(data)
+    columns = _checked_columns(file)
     _check_columns(columns, CLIP_COLUMNS, needed={"file", "label"})
-    return _each(lines, _clip)
+    return _each(_cells(file, columns), _clip)
 
 
-def parse_set(data: bytes) -> list[ClipRow] | list[Recording]:
+def parse_set(file: IO[bytes]) -> list[ClipRow] | list[Recording]:
     """Parse a manifest of clips or of recordings with events; raises :class:`ManifestError`."""
-    columns, lines = _table(data)
+    columns = _checked_columns(file)
     if "onset_s" not in columns:
-        return parse_clips(data)
+        return parse_clips(file)
     _check_columns(columns, EVENT_COLUMNS, needed={"file", "label", "onset_s", "offset_s"})
-    return _recordings(_each(lines, _event))
+    return _recordings(_each(_cells(file, columns), _event))
 
 
-def _table(data: bytes) -> tuple[list[str], list[tuple[int, dict[str, str]]]]:
-    """Return the columns, and each line with its number."""
+def _checked_columns(file: IO[bytes]) -> list[str]:
+    """Read a whole manifest once, a line at a time; return its columns if its form is right."""
+    rows = _rows(file)
+    _, header = next(rows, (0, []))
+    n_rows, wrong = 0, []
+    for number, row in rows:
+        n_rows += 1
+        if n_rows > MOST_ROWS:
+            raise ManifestError(f"the manifest must have at most {MOST_ROWS} lines")
+        if len(row) != len(header):
+            wrong.append(number)
+    if not n_rows:
+        raise ManifestError("the manifest must have a header and at least one line")
+    if len(header) > MOST_COLUMNS:
+        raise ManifestError(f"the manifest must have at most {MOST_COLUMNS} columns")
+    if wrong:
+        raise ManifestError(
+            f"lines {_numbers(wrong)} of the manifest do not have {len(header)} columns"
+        )
+    return [cell.strip().lower()[:MOST_CHARS] for cell in header]
+
+
+def _cells(file: IO[bytes], columns: Sequence[str]) -> Iterator[tuple[int, dict[str, str]]]:
+    """Yield the number of each line, and its cells by column."""
+    for number, row in islice(_rows(file), 1, None):
+        yield number, dict(zip(columns, (cell.strip() for cell in row), strict=True))
+
+
+def _rows(file: IO[bytes]) -> Iterator[tuple[int, list[str]]]:
+    """Yield the lines of a manifest that are not blank, the header included, with their numbers."""
+    file.seek(0)
+    text = io.TextIOWrapper(file, encoding="utf-8-sig", newline="")
+    lines = _Lines(text)
+    reader = csv.reader(lines, strict=True)
     try:
-        text = data.decode("utf-8-sig")
+        for row in reader:
+            lines.n_of_row = 0
+            if any(cell.strip() for cell in row):
+                yield reader.line_num, row
     except UnicodeDecodeError:
         raise ManifestError("the manifest must be UTF-8 text") from None
-    reader = csv.reader(io.StringIO(text, newline=""), strict=True)
-    try:
-        filled = ((reader.line_num, row) for row in reader if any(cell.strip() for cell in row))
-        # The header, and one line over the limit; reading more would waste memory.
-        rows = list(islice(filled, MOST_ROWS + 2))
     except csv.Error:
         raise ManifestError(
             f"the manifest is not valid CSV at line {reader.line_num}: put cells that contain a "
             "comma or a quotation mark in quotation marks, and double those inside"
         ) from None
-    if "\x00" in text:
-        raise ManifestError("the manifest must not contain the character U+0000")
-    if len(rows) < 2:
-        raise ManifestError("the manifest must have a header and at least one line")
-    if len(rows) - 1 > MOST_ROWS:
-        raise ManifestError(f"the manifest must have at most {MOST_ROWS} lines")
-    if len(rows[0][1]) > MOST_COLUMNS:
-        raise ManifestError(f"the manifest must have at most {MOST_COLUMNS} columns")
-    columns = [cell.strip().lower()[:MOST_CHARS] for cell in rows[0][1]]
-    wrong = [number for number, row in rows[1:] if len(row) != len(columns)]
-    if wrong:
-        raise ManifestError(
-            f"lines {_numbers(wrong)} of the manifest do not have {len(columns)} columns"
-        )
-    return columns, [
-        (number, dict(zip(columns, (cell.strip() for cell in row), strict=True)))
-        for number, row in rows[1:]
-    ]
+    finally:
+        # Otherwise it would close the file, which may be closed by now.
+        with suppress(ValueError):
+            text.detach()
+
+
+class _Lines(Iterator[str]):
+    """The lines of a manifest, each within bounds."""
+
+    def __init__(self, text: TextIO) -> None:
+        self._text = text
+        self._n_lines = 0
+        #: Lines of the current row: a cell in quotation marks may have line breaks.
+        self.n_of_row = 0
+
+    def __next__(self) -> str:
+        line = self._text.readline(MOST_LINE_CHARS + 1)
+        if not line:
+            raise StopIteration
+        self._n_lines += 1
+        self.n_of_row += 1
+        if len(line) > MOST_LINE_CHARS:
+            raise ManifestError(
+                f"line {self._n_lines} of the manifest must have at most {MOST_LINE_CHARS}"
+                " characters"
+            )
+        if self.n_of_row > MOST_LINES_OF_ROW:
+            raise ManifestError(
+                f"a cell before line {self._n_lines} of the manifest has too many line breaks"
+            )
+        if "\x00" in line:
+            raise ManifestError("the manifest must not contain the character U+0000")
+        return line
 
 
 def _numbers(lines: Sequence[int]) -> str:
@@ -136,7 +185,7 @@ def _check_columns(columns: Sequence[str], known: set[str], *, needed: set[str])
 
 
 def _each(
-    lines: Sequence[tuple[int, dict[str, str]]], parse: Callable[[dict[str, str]], Row]
+    lines: Iterable[tuple[int, dict[str, str]]], parse: Callable[[dict[str, str]], Row]
 ) -> list[Row]:
     """Parse every line; raises one error that lists the invalid lines."""
     parsed: list[Row] = []

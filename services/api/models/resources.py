@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import uuid
+from io import BufferedReader
 
 import falcon
 import msgspec
@@ -18,12 +19,13 @@ from services.api.models import promotion, schemas, trainings
 from services.api.models.errors import InvalidManifest, InvalidOptions, ModelDamaged, Regression
 from services.http import responses
 from services.http.access import ADMIN, owner
+from services.http.caller_errors import TooManyUnfinished
 from services.http.lists import Listed, Part, listing
 from services.http.not_found import NotFound, or_404
 from services.http.operations import body_of, operation
 from services.http.request_errors import UnsupportedUpload
 from services.http.resource import Resource
-from services.http.responses import answer, if_missing
+from services.http.responses import FileRange, answer, if_missing
 
 
 class Force(msgspec.Struct, forbid_unknown_fields=True):
@@ -62,7 +64,13 @@ class ModelList(Resource):
         takes={falcon.MEDIA_MULTIPART: trainings.ClipsForm},
         answer=schemas.Training,
         status=202,
-        problems=(InvalidManifest, InvalidOptions, UnsupportedUpload, UploadTooLarge),
+        problems=(
+            InvalidManifest,
+            InvalidOptions,
+            TooManyUnfinished,
+            UnsupportedUpload,
+            UploadTooLarge,
+        ),
     )
     def on_post(self, req: falcon.Request, resp: falcon.Response) -> None:
         """Train a model on labelled recordings. A worker does the training."""
@@ -138,7 +146,8 @@ class ModelFile(Resource):
             row = get_or_404(tx, model_id, owner=owner(req))
         if responses.is_current(req, resp, tag=row.sha256):
             return
-        resp.data = _file(self.deps.blobs, row)
+        stored, n_bytes = _file(self.deps.blobs, row)
+        resp.set_stream(FileRange(stored, 0, n_bytes), n_bytes)
         resp.content_type = "application/octet-stream"
         resp.downloadable_as = f"{row.name}-{row.version}.clamor"
 
@@ -168,7 +177,8 @@ class ModelPromote(Resource):
                 answer(resp, schemas.PromotionRecord.of(latest))
                 return
             # `force` does not skip this check: with a damaged file every session would fail.
-            _file(self.deps.blobs, row)
+            stored, _ = _file(self.deps.blobs, row)
+            stored.close()
             in_use = model_queries.model_in_use(tx)
             shared = (
                 model_queries.shared_validations(tx, model_id, in_use.id)
@@ -191,12 +201,17 @@ def get_or_404(tx: Session, model_id: uuid.UUID, *, owner: uuid.UUID | None) -> 
     return or_404(model_queries.get_model(tx, model_id, owner=owner), "model", model_id)
 
 
-def _file(blobs: Blobs, row: NoiseModel) -> bytes:
-    """Return the file of a model; raises :class:`ModelDamaged` if its hash does not match."""
+def _file(blobs: Blobs, row: NoiseModel) -> tuple[BufferedReader, int]:
+    """Return the file of a model, and its size; raises :class:`ModelDamaged` if its hash differs.
+
+    It is read twice rather than held in memory, as it may have 64 MiB.
+    """
     with if_missing(ModelDamaged(f"the file of {row.name} {row.version} is not stored")):
-        data = blobs.get(row.blob_key)
-    if hashlib.sha256(data).hexdigest() != row.sha256:
+        stored = blobs.open(row.blob_key)
+        digest = hashlib.file_digest(stored, "sha256").hexdigest()
+    if digest != row.sha256:
+        stored.close()
         raise ModelDamaged(
             f"the file of {row.name} {row.version} does not match the registered hash"
         )
-    return data
+    return stored, stored.tell()

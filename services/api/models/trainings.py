@@ -23,7 +23,7 @@ from services.api.common import files
 from services.api.models import forms, manifests, schemas
 from services.api.models.errors import InvalidOptions
 from services.api.models.forms import Form
-from services.http import idempotency, responses
+from services.http import idempotency, quotas, responses
 from services.http.access import owner, principal
 from services.http.deps import Deps
 from services.http.errors import FieldError
@@ -82,9 +82,11 @@ def start(req: falcon.Request, deps: Deps) -> schemas.Training:
         max_bytes=deps.settings.max_upload_bytes,
         fields=("options", "manifest", forms.CLIP),
     ) as form:
-        options = _options(form.texts.get("options", b"{}"))
+        given = form.texts.get("options")
+        options = _options(b"{}" if given is None else given.read(MOST_BODY_BYTES + 1))
         clips = _clips(form)
     with files.row_of(*form.keys(), store=deps.store, blobs=deps.blobs) as tx:
+        deps.quota.check_jobs(tx, principal(req).user_id, quotas.TRAININGS)
         sessions = visible_session_ids(tx, req, (clip["session_id"] for clip in clips))
         for clip in clips:
             clip["session_id"] = sessions[clip["session_id"]]

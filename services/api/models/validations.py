@@ -25,8 +25,9 @@ from services.api.models.errors import InvalidManifest
 from services.api.models.forms import Form
 from services.api.models.manifests import ClipRow
 from services.api.models.trainings import visible_session_ids
-from services.http import idempotency, responses
+from services.http import idempotency, quotas, responses
 from services.http.access import owner, principal
+from services.http.caller_errors import TooManyUnfinished
 from services.http.errors import FieldError
 from services.http.lists import Listed, Part, listing
 from services.http.not_found import NotFound, or_404
@@ -59,7 +60,13 @@ class ValidationStart(Resource):
         bodiless=True,
         answer=schemas.ValidationReport,
         status=202,
-        problems=(InvalidManifest, NotFound.of("model"), UnsupportedUpload, UploadTooLarge),
+        problems=(
+            InvalidManifest,
+            NotFound.of("model"),
+            TooManyUnfinished,
+            UnsupportedUpload,
+            UploadTooLarge,
+        ),
     )
     def on_post(
         self, req: falcon.Request, resp: falcon.Response, model_id: uuid.UUID | None = None
@@ -108,6 +115,7 @@ class ValidationStart(Resource):
         **values: Unpack[RequestedValidation],
     ) -> schemas.ValidationReport:
         with files.row_of(*keys, store=self.deps.store, blobs=self.deps.blobs) as tx:
+            self.deps.quota.check_jobs(tx, principal(req).user_id, quotas.TRAININGS)
             recordings = values["labelled"]["recordings"] if "labelled" in values else []
             given = [each for each in recordings if each["session_id"] is not None]
             sessions = visible_session_ids(

@@ -15,7 +15,7 @@ import falcon
 import msgspec
 from sqlalchemy.exc import IntegrityError
 
-from actors.facts import formats
+from actors.facts import audio_cost, formats
 from actors.facts.display_names import display_name
 from actors.observability import tracing
 from actors.outbound.addresses import MOST_URL_CHARS
@@ -96,8 +96,10 @@ def _of_url(
         raise SourceRefused.of([FieldError(field="source_url", detail=str(error))]) from None
     session_id = idempotency.new_id(req)
     with deps.store.transaction() as tx:
+        deps.quota.reserve(tx, principal(req))
         session_queries.add_session(
             tx,
+            reserved_s=audio_cost.UNKNOWN_S,
             id=session_id,
             file_name=display_name(file_name or url.path),
             recording_key=recording_key(session_id),
@@ -106,6 +108,7 @@ def _of_url(
             traceparent=tracing.current(),
             **asked,
         )
+    deps.quota.accepted(principal(req).user_id)
     return session_id
 
 
@@ -134,8 +137,10 @@ def _of_upload(
         raise UnknownFormat(uploads.UNKNOWN)
     # An integrity error means that a concurrent identical request has created the session.
     with suppress(IntegrityError), deps.store.transaction() as tx:
+        deps.quota.reserve(tx, principal(req))
         session_queries.add_session(
             tx,
+            reserved_s=audio_cost.promised_cost_s(head, size_bytes),
             id=upload_id,
             file_name=display_name(file_name),
             recording_key=recording_key(upload_id),
@@ -144,6 +149,7 @@ def _of_upload(
             traceparent=tracing.current(),
             **asked,
         )
+    deps.quota.accepted(user_id, size_bytes=size_bytes)
     return upload_id
 
 

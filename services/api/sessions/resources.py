@@ -143,8 +143,10 @@ class SessionList(Resource):
             file_name=file_name,
         )
         with files.row_of(key, store=self.deps.store, blobs=self.deps.blobs) as tx:
+            self.deps.quota.reserve(tx, principal(req))
             session_queries.add_session(
                 tx,
+                reserved_s=upload.cost_s,
                 id=session_id,
                 file_name=upload.file_name,
                 size_bytes=upload.size_bytes,
@@ -153,6 +155,7 @@ class SessionList(Resource):
                 traceparent=tracing.current(),
                 **columns,
             )
+        self.deps.quota.accepted(principal(req).user_id, size_bytes=upload.size_bytes)
         return session_id
 
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import falcon
 from falcon.typing import ReadableIO
 
-from actors.facts import formats
+from actors.facts import audio_cost, formats
 from actors.facts.display_names import display_name
 from db.blobs.blob_store import Blobs
 from services.api.common.errors import EmptyUpload, UnknownFormat, UploadTooLarge
@@ -33,6 +33,8 @@ class Upload:
 
     file_name: str
     size_bytes: int
+    #: What it costs of its user's quota, as far as its header or its size says.
+    cost_s: float
 
 
 def receive(
@@ -58,7 +60,7 @@ def receive(
     except UnknownFormat as error:
         hint = "" if has_form else _other_body(counted.head)
         raise UnknownFormat(f"{hint}{error}") from None
-    return Upload(file_name=display_name(file_name or source.name), size_bytes=counted.n_bytes)
+    return counted.upload(file_name or source.name)
 
 
 def _other_body(head: bytes) -> str:
@@ -91,7 +93,7 @@ def receive_part(
     source = _Source(part.filename or "", part.stream, check_end)
     counted = _Counted(source, max_bytes)
     blobs.put(key, counted)
-    return Upload(file_name=display_name(source.name), size_bytes=counted.n_bytes)
+    return counted.upload(source.name)
 
 
 @dataclass(frozen=True)
@@ -156,8 +158,16 @@ class _Counted:
         self._source = source
         self._max_bytes = max_bytes
         self.n_bytes = 0
-        #: The first bytes, if they are not those of a recording.
+        #: The first bytes.
         self.head = b""
+
+    def upload(self, file_name: str) -> Upload:
+        """Return the upload once it has been stored."""
+        return Upload(
+            file_name=display_name(file_name),
+            size_bytes=self.n_bytes,
+            cost_s=audio_cost.promised_cost_s(self.head, self.n_bytes),
+        )
 
     def __iter__(self) -> Iterator[bytes]:
         piece = self._first_piece()
@@ -180,7 +190,7 @@ class _Counted:
             piece += more
         if not piece:
             raise EmptyUpload("the recording is empty")
-        if formats.container_of(piece[: formats.HEAD_BYTES]) is None:
-            self.head = piece[: formats.HEAD_BYTES]
+        self.head = piece[: formats.HEAD_BYTES]
+        if formats.container_of(self.head) is None:
             raise UnknownFormat(UNKNOWN)
         return piece

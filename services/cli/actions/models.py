@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import io
 import sys
 import uuid
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import IO
 
 from rich.console import Console
 from rich.prompt import Confirm
@@ -40,14 +42,14 @@ class Labelled:
     clips: dict[str, Path]
 
     @classmethod
-    def read(cls, manifest: Path, parse: Callable[[bytes], Rows]) -> Labelled:
+    def read(cls, manifest: Path, parse: Callable[[IO[bytes]], Rows]) -> Labelled:
         """Read and parse a manifest, to report mistakes before anything is started or sent."""
         try:
             data = manifest.read_bytes()
         except OSError as error:
             raise UserError(f"{manifest}: {error.strerror or 'cannot be read'}") from None
         try:
-            names = manifests.files(parse(data))
+            names = manifests.files(parse(io.BytesIO(data)))
         except manifests.ManifestError as error:
             raise UserError(f"{manifest}: {error}") from None
         paths = {name: manifest.parent / name for name in names}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 import uuid
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -78,7 +79,10 @@ def test_who_has_used_up_the_month_is_told_so_before_anything_is_stored(
     # Other requests and other users are unaffected.
     assert api.simulate_get("/v1/models").status_code == 200
     assert post(app, accounts.ADMIN_KEY).status_code == 202
-    admin.simulate_patch(f"/v1/users/{TEAM}", json={"max_audio_s_per_month": 101})
+    # What the first recording has reserved is not used yet.
+    admin.simulate_patch(f"/v1/users/{TEAM}", json={"max_audio_s_per_month": 100.9})
+    assert post(app).json["reserved_s"] == pytest.approx(len(RECORDING) / 4_000, abs=0.001)
+    admin.simulate_patch(f"/v1/users/{TEAM}", json={"max_audio_s_per_month": 101.1})
     assert post(app).status_code == 202
     admin.simulate_patch(f"/v1/users/{TEAM}", json={"max_audio_s_per_month": None})
     assert admin.simulate_get(f"/v1/users/{TEAM}").json["max_audio_s_per_month"] is None
@@ -167,22 +171,24 @@ def test_a_recording_counts_for_the_month_that_it_was_posted_in(runtime: Runtime
     assert (f"{month.month}", month.sessions) == ("2025-01-01", 1)
 
 
-def record(store: Store, *, status: int = 200, user_id: uuid.UUID = TEAM, **values: Any) -> None:
-    row = RequestRow(
-        request_id="id",
-        method="GET",
-        route="/",
-        status=status,
-        duration_s=0.1,
-        bytes_in=3,
-        bytes_out=5,
-        key_id=KEY_ID,
-        user_id=user_id,
-        session_id=None,
-        received_at=datetime.now(UTC) - timedelta(hours=1),
-    )
+REQUEST = RequestRow(
+    request_id="id",
+    method="GET",
+    route="/",
+    status=200,
+    duration_s=0.1,
+    bytes_in=3,
+    bytes_out=5,
+    key_id=KEY_ID,
+    user_id=TEAM,
+    session_id=None,
+    received_at=datetime.now(UTC) - timedelta(hours=1),
+)
+
+
+def record(store: Store, **values: Any) -> None:
     with store.transaction() as tx:
-        request_queries.add_requests(tx, [row._replace(**values)])
+        request_queries.add_requests(tx, [REQUEST._replace(**values)])
 
 
 def test_usage_is_told_by_month_and_by_key(app: App, store: Store, database_url: str) -> None:
@@ -192,7 +198,7 @@ def test_usage_is_told_by_month_and_by_key(app: App, store: Store, database_url:
     record(store)
     record(store, status=404)
     record(store, status=503, key_id="gone")
-    record(store, user_id=accounts.ADMIN)
+    record(store, user_id=accounts.ADMIN, key_id="2" * 16)
     record(store, received_at=datetime.now(UTC) - timedelta(days=2))
     told = accounts.client(app).simulate_get("/v1/usage").json
     assert told["user_id"] == str(TEAM)
@@ -218,6 +224,39 @@ def test_usage_is_told_by_month_and_by_key(app: App, store: Store, database_url:
     since = (datetime.now(UTC) - timedelta(days=3)).isoformat().replace("+00:00", "Z")
     earlier = accounts.client(app).simulate_get("/v1/usage", params={"since": since}).json
     assert [key["requests"] for key in earlier["keys"]] == [3, 1]
+
+
+def test_usage_is_that_of_the_request_log_without_reading_it(app: App, store: Store) -> None:
+    generator = random.Random(3)
+    now = datetime.now(UTC).replace(second=0, microsecond=0)
+    rows = [
+        REQUEST._replace(
+            status=generator.choice([200, 202, 400, 503]),
+            key_id=generator.choice([KEY_ID, "gone", None]),
+            user_id=generator.choice([TEAM, accounts.ADMIN, None]),
+            bytes_in=generator.randrange(2**33),
+            received_at=now - timedelta(seconds=generator.randrange(3_600)),
+        )
+        for _ in range(200)
+    ]
+    # One key has one user.
+    rows = [each._replace(key_id="other") if each.user_id != TEAM else each for each in rows]
+    for start in range(0, len(rows), 7):
+        with store.transaction() as tx:
+            request_queries.add_requests(tx, rows[start : start + 7])
+    since, until = now - timedelta(minutes=40), now - timedelta(minutes=5)
+    with store.transaction() as tx:
+        of_log = request_queries.usage_of_keys(tx, TEAM, since=since, until=until)
+        tx.execute(text("DELETE FROM api_requests"))
+    period = {name: f"{at:%Y-%m-%dT%H:%M:%SZ}" for name, at in (("since", since), ("until", until))}
+    told = accounts.client(app).simulate_get("/v1/usage", params=period).json
+    assert {each["key_id"]: each for each in told["keys"]} == {
+        each.key_id: each._asdict()
+        | {"bytes_in": int(each.bytes_in), "bytes_out": int(each.bytes_out)}
+        for each in of_log
+        if each.key_id is not None
+    }
+    assert len(told["keys"]) == 2
 
 
 def test_administrators_see_anybodys_usage_and_others_their_own(app: App) -> None:
