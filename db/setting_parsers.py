@@ -20,6 +20,8 @@ SHORTEST_PEPPER = 32
 LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR")
 #: Precedes the hash of a file of weights.
 BACKBONE_MARK = "#sha256="
+#: An origin as browsers send it.
+_ORIGIN = re.compile(r"https?://[a-z0-9.-]+(:[0-9]{1,5})?")
 
 
 def database_url(text: str) -> str:
@@ -223,3 +225,11 @@ def _is_web_address(text: str) -> bool:
         return parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
     except ValueError:
         return False
+
+
+def origins(text: str) -> tuple[str, ...]:
+    """Origins: scheme, host and port if it is not the usual one, separated by commas."""
+    found = tuple(each.strip() for each in text.split(","))
+    if not all(_ORIGIN.fullmatch(each) for each in found):
+        raise ValueError("must be origins such as https://noise.example.org, without a path")
+    return found

@@ -151,6 +151,9 @@ class Settings:
     private_networks: tuple[IPv4Network | IPv6Network, ...] = _setting(
         "CLAMOR_ALLOW_PRIVATE_ADDRESSES", (), parse=parsers.networks
     )
+    #: Origins whose pages may call the API from a browser, such as ``https://noise.example.org``,
+    #: separated by commas (docs/operations.md#browsers).
+    allowed_origins: tuple[str, ...] = _setting("CLAMOR_ALLOW_ORIGINS", (), parse=parsers.origins)
 
     # -- Connections --
 
