@@ -23,9 +23,11 @@ def run(args: argparse.Namespace) -> int:
     settings = from_environment(required=(PEPPER_VARIABLE,))
 
     from actors.observability import probe_listener
+    from actors.observability.logs import configure
     from db.blobs.blob_store import Blobs
     from services.processes import server
 
+    configure(settings.log_level)
     Blobs.of(settings)
     if settings.probe_address is not None:
         probe_listener.require_free(settings.probe_address)

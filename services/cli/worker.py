@@ -29,7 +29,7 @@ def run(args: argparse.Namespace) -> NoReturn:
     replacement.wait_for_schema("clamor-worker")
     # One thread per process: parallelism comes from processes. All of dramatiq's defaults (one
     # process per core, eight threads, ten minutes to stop) are overridden here.
-    program = ["-m", "dramatiq", "actors.boot:boot", "--processes", str(args.processes)]
+    program = ["-m", "actors.master", "actors.boot:boot", "--processes", str(args.processes)]
     limits = ["--threads", "1", "--worker-shutdown-timeout", "25000", "--skip-logging"]
     # Prefetch one message: a second one would wait here while other workers are idle.
     replacement.become([*program, *limits], dramatiq_queue_prefetch="1")
