@@ -17,10 +17,10 @@ def add_parser(commands: options.Commands) -> None:
 
 def run(args: argparse.Namespace) -> NoReturn:
     """Become dramatiq's master process."""
-    from db.settings import from_environment
+    from db.settings import WEBHOOK_KEYS_VARIABLE, from_environment
 
     # Report wrong settings here rather than from child processes.
-    settings = from_environment()
+    settings = from_environment(required=(WEBHOOK_KEYS_VARIABLE,))
 
     from db.blobs.blob_store import Blobs
     from services.cli.actions import replacement
