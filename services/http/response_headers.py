@@ -29,6 +29,8 @@ class ResponseHeaders:
     ) -> None:
         """Add the headers."""
         resp.set_header("X-Content-Type-Options", "nosniff")
+        # The HTTP server adds its name where there is none.
+        resp.set_header("Server", "")
         if resp.cache_control is None:
             resp.cache_control = ["no-store"]
         if self._has_origins:
