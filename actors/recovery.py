@@ -28,6 +28,9 @@ log = structlog.get_logger(__name__)
 #: Rows per kind of work and round. Enough to refill every worker; few enough that a long backlog,
 #: which is also due and not nudged, does not fill the queues with the same messages repeatedly.
 ROWS_A_ROUND = 200
+#: The same for one poll of one worker without a broker. More are polled less often; fewer leave
+#: more to other workers, which poll the same rows.
+POLLED_ROWS = 4
 #: A tick this late counts as missed, and recovery fills its slot. The scheduler drops its own ticks
 #: at half of this.
 LATE_S = 60.0
@@ -110,6 +113,11 @@ class Recovery:
         for each in left:
             self._purge(each)
         return nudges
+
+    def take_due(self) -> list[Nudge]:
+        """Return nudges for rows that are due, for a worker that cannot reach the broker."""
+        with self._runtime.store.transaction() as tx:
+            return take_stalled(tx, unnudged_s=0.0, limit=POLLED_ROWS)
 
     def _mend_times(self, tx: Session) -> None:
         """Pull back the times that a clock which was set back will not reach for long.

@@ -26,6 +26,7 @@ from actors.maintenance.health import health_check
 from actors.maintenance.retention import cleanup_failed_sessions, cleanup_old_sessions
 from actors.maintenance.vacuum import vacuum_database
 from actors.messaging import broker, kinds, messages, queues
+from actors.messaging.broker import QuorumBroker
 from actors.messaging.messages import Nudge
 from actors.observability import probe_listener, tracing
 from actors.observability.logs import configure
@@ -169,8 +170,10 @@ class WorkerLifecycle(Middleware):
         self._runtime = runtime
         self._recovery = Recovery(runtime)
 
-    def after_worker_boot(self, _broker: dramatiq.Broker, _worker: dramatiq.Worker) -> None:
+    def after_worker_boot(self, broker: dramatiq.Broker, _worker: dramatiq.Worker) -> None:
         self._recovery.start()
+        if isinstance(broker, QuorumBroker):
+            broker.poll(self._recovery.take_due)
         try:
             _ = self._runtime.shipped_model_id
         except Exception as error:

@@ -15,11 +15,13 @@ from db.connection_options import NO_POOLER, TRANSACTION_POOLER
 MOST_DAYS = 36_500
 #: The upper bound of the setting `max_batch_items`.
 MOST_BATCH_ITEMS = 100_000
-#: A shorter pepper can be guessed by an attacker who has the database.
-SHORTEST_PEPPER = 32
+#: A shorter key or pepper can be guessed by an attacker who has the database.
+SHORTEST_KEY = 32
 LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR")
 #: Precedes the hash of a file of weights.
 BACKBONE_MARK = "#sha256="
+#: An origin as browsers send it.
+_ORIGIN = re.compile(r"https?://[a-z0-9.-]+(:[0-9]{1,5})?")
 
 
 def database_url(text: str) -> str:
@@ -87,13 +89,24 @@ def web_address(text: str) -> str:
 
 
 def pepper(text: str) -> str:
-    """Text of at least 32 characters."""
-    if len(text) < SHORTEST_PEPPER:
-        raise ValueError(
-            f"it must have at least {SHORTEST_PEPPER} characters, such as from"
-            " `openssl rand -base64 32`; see docs/accounts.md"
-        )
+    """Text of at least 32 characters, or several, separated by commas."""
+    _check_keys(text, document="docs/accounts.md")
     return text
+
+
+def secret_keys(text: str) -> tuple[str, ...]:
+    """Texts of at least 32 characters, separated by commas."""
+    return _check_keys(text, document="docs/webhooks.md")
+
+
+def _check_keys(text: str, *, document: str) -> tuple[str, ...]:
+    keys = tuple(each.strip() for each in text.split(","))
+    if any(len(each) < SHORTEST_KEY for each in keys):
+        raise ValueError(
+            f"it must have at least {SHORTEST_KEY} characters, such as from"
+            f" `openssl rand -base64 32`; see {document}"
+        )
+    return keys
 
 
 def positive_float(text: str) -> float:
@@ -223,3 +236,11 @@ def _is_web_address(text: str) -> bool:
         return parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
     except ValueError:
         return False
+
+
+def origins(text: str) -> tuple[str, ...]:
+    """Origins: scheme, host and port if it is not the usual one, separated by commas."""
+    found = tuple(each.strip() for each in text.split(","))
+    if not all(_ORIGIN.fullmatch(each) for each in found):
+        raise ValueError("must be origins such as https://noise.example.org, without a path")
+    return found

@@ -31,6 +31,8 @@ BACKBONE_VARIABLE, BACKBONE_OFF = "CLAMOR_BACKBONE_URL", "off"
 DATABASE_VARIABLE, MIGRATION_VARIABLE = "DATABASE_URL", "CLAMOR_MIGRATION_URL"
 #: The pepper, which only processes with an API require.
 PEPPER_VARIABLE = "CLAMOR_KEY_PEPPER"
+#: The keys of the secrets of webhooks, which processes with an API and workers require.
+WEBHOOK_KEYS_VARIABLE = "CLAMOR_SECRET_KEYS"
 #: Variables of the commands that are not settings of an installation.
 COMMAND_VARIABLES = (HOME_VARIABLE, "CLAMOR_API_KEY")
 
@@ -134,8 +136,14 @@ class Settings:
 
     #: Mixed into the hash of every API key, so that the database alone is not enough to forge one:
     #: at least 32 random characters, the same for all API processes, which require it. Changing it
-    #: invalidates all keys (docs/accounts.md).
+    #: invalidates all keys, unless the old one follows after a comma (docs/accounts.md#keys).
     key_pepper: str = _setting(PEPPER_VARIABLE, "", parse=parsers.pepper, secret=True)
+    #: Encrypt the secrets of webhooks in the database: keys of at least 32 random characters,
+    #: separated by commas, the same for all API and worker processes, which require one. The first
+    #: one encrypts, the others decrypt what they encrypted before (docs/webhooks.md#keys).
+    secret_keys: tuple[str, ...] = _setting(
+        WEBHOOK_KEYS_VARIABLE, (), parse=parsers.secret_keys, secret=True
+    )
     #: Requests per second and key, unless the key has its own rate; 0 for no limit
     #: (docs/limits.md#rate).
     rate_limit_per_s: float = _setting("CLAMOR_RATE_LIMIT", 50.0, parse=parsers.not_negative)
@@ -169,6 +177,9 @@ class Settings:
     private_networks: tuple[IPv4Network | IPv6Network, ...] = _setting(
         "CLAMOR_ALLOW_PRIVATE_ADDRESSES", (), parse=parsers.networks
     )
+    #: Origins whose pages may call the API from a browser, such as ``https://noise.example.org``,
+    #: separated by commas (docs/operations.md#browsers).
+    allowed_origins: tuple[str, ...] = _setting("CLAMOR_ALLOW_ORIGINS", (), parse=parsers.origins)
 
     # -- Connections --
 

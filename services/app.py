@@ -56,6 +56,7 @@ from services.http.request_ids import RequestId
 from services.http.request_log import RequestLog
 from services.http.request_traces import Traces
 from services.http.resource import Resource
+from services.http.response_headers import ResponseHeaders, cors
 from services.openapi import document as openapi
 from services.openapi.documentation import resources as documentation
 from services.viewer import index
@@ -144,7 +145,10 @@ def routes(deps: Deps, *, registry: CollectorRegistry) -> dict[str, object]:
 def create_app(deps: Deps) -> falcon.App[falcon.Request, falcon.Response]:
     """Build the application from its dependencies."""
     middleware: list[Any] = [
-        # First, so that every later failure can be found in the log by request ID.
+        # Outside of all others, so that failures have these headers, too.
+        ResponseHeaders(has_origins=bool(deps.settings.allowed_origins)),
+        *cors(deps.settings.allowed_origins),
+        # Before all that may fail, so that each failure can be found in the log by request ID.
         RequestId(),
         # Before anything that reads rows: it determines whose rows are visible.
         Access(deps.store, deps.hasher, limiter=deps.limiter),

@@ -171,6 +171,7 @@ def memory_settings(database_url: str, tmp_path: Path) -> Settings:
         lease_s=5.0,
         one_claim_s=0.0,
         key_pepper=accounts.PEPPER,
+        secret_keys=accounts.SECRET_KEYS,
         backbone_url="off",
     )
 
@@ -186,6 +187,7 @@ def rabbit_settings(database_url: str, amqp_url: str, tmp_path: Path) -> Iterato
         lease_s=3.0,
         recovery_s=0.5,
         key_pepper=accounts.PEPPER,
+        secret_keys=accounts.SECRET_KEYS,
         backbone_url="off",
     )
     yield settings

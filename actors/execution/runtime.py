@@ -25,6 +25,7 @@ from db.blobs.blob_store import Blobs
 from db.blobs.errors import BlobMissing
 from db.blobs.keys import shipped_key
 from db.queries import model_queries
+from db.secret_box import SecretBox
 from db.settings import Settings
 from db.store import Store
 
@@ -64,6 +65,11 @@ class Runtime:
         """Send pending nudges and close the connections."""
         self.publisher.close()
         self.store.close()
+
+    @cached_property
+    def secret_box(self) -> SecretBox:
+        """Decrypts the secrets of webhooks."""
+        return SecretBox(self.settings.secret_keys)
 
     @property
     def tagger(self) -> Tagger | None:

@@ -23,7 +23,7 @@ import msgspec
 from sqlalchemy.orm import Session
 
 from actors.execution.runtime import Runtime
-from actors.maintenance import orphans, ownership, partitions
+from actors.maintenance import orphans, ownership, partitions, secrets
 from actors.messaging.messages import CleanUp
 from actors.scheduling import job_runs
 from actors.scheduling.job_runs import ScheduledRun
@@ -72,6 +72,7 @@ def _clean_up(run: ScheduledRun) -> CleanUpResult:
         minutes=_remove_rows(run, request_queries.remove_old_minutes, days=keep.keep_requests_days),
         runs=_remove_rows(run, old_row_queries.remove_old_runs, days=keep.keep_runs_days),
         batches=_remove_rows(run, old_row_queries.remove_old_batches, days=keep.keep_batches_days),
+        resealed=secrets.reseal(runtime),
     )
     # While the owner of the store is undecided, nothing in it is old enough to be removed.
     if ownership.settle(runtime, force=force):

@@ -13,6 +13,7 @@ import dramatiq
 import msgspec
 import pika
 import structlog
+from dramatiq.broker import Consumer
 from dramatiq.brokers.rabbitmq import MAX_ENQUEUE_ATTEMPTS, RabbitmqBroker
 from dramatiq.brokers.rabbitmq import _RabbitmqConsumer as RabbitmqConsumer
 from dramatiq.brokers.stub import StubBroker
@@ -21,6 +22,7 @@ from dramatiq.middleware import Middleware, ShutdownNotifications, TimeLimit
 from periodiq import PeriodiqMiddleware
 
 from actors.messaging import messages
+from actors.messaging.polling import POLLED_QUEUE, PollingConsumer, TakeDue
 from db.settings import Settings
 
 log = structlog.get_logger(__name__)
@@ -112,7 +114,60 @@ class OwningConsumer(RabbitmqConsumer):
 
 
 class QuorumBroker(RabbitmqBroker):
-    """RabbitMQ with quorum queues, publisher confirms, and consumers that own their messages."""
+    """RabbitMQ with quorum queues, publisher confirms, and consumers that own their messages.
+
+    While it cannot be reached, workers that called :meth:`poll` consume due rows instead.
+    """
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**options)
+        self._take_due: TakeDue | None = None
+        self._consumes = self._publishes = True
+
+    def poll(self, take: TakeDue) -> None:
+        """Let the worker of this process consume due rows while the broker is away."""
+        self._take_due = take
+        # The worker starts a consumer for each queue that it sees declared.
+        self.emit_after("declare_queue", POLLED_QUEUE)
+
+    @property
+    def is_away(self) -> bool:
+        """Whether this process could not consume or publish when it last tried.
+
+        A broker that has raised an alarm delivers messages and takes none.
+        """
+        return not (self._consumes and self._publishes)
+
+    def consume(self, queue_name: str, prefetch: int = 1, timeout: int = 5_000) -> Consumer:
+        if queue_name == POLLED_QUEUE:
+            assert self._take_due is not None
+            return PollingConsumer(self._take_due, lambda: self.is_away, timeout_s=timeout / 1_000)
+        try:
+            consumer: Consumer = super().consume(queue_name, prefetch, timeout)
+        except Exception:
+            self._note(consumes=False)
+            raise
+        # Publishing fails again at once if it still does.
+        self._note(consumes=True, publishes=True)
+        return consumer
+
+    def enqueue(
+        self, message: dramatiq.Message[Any], *, delay: int | None = None
+    ) -> dramatiq.Message[Any]:
+        try:
+            sent: dramatiq.Message[Any] = super().enqueue(message, delay=delay)
+        except Exception:
+            self._note(publishes=False)
+            raise
+        self._note(publishes=True)
+        return sent
+
+    def _note(self, *, consumes: bool | None = None, publishes: bool | None = None) -> None:
+        was_away = self.is_away
+        self._consumes = self._consumes if consumes is None else consumes
+        self._publishes = self._publishes if publishes is None else publishes
+        if self.is_away != was_away:
+            log.warning("broker_away" if self.is_away else "broker_back")
 
     @property
     def consumer_class(self) -> type[OwningConsumer]:

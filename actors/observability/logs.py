@@ -1,4 +1,8 @@
-"""Logging to standard error: one line of JSON per event, with a static name and fields."""
+"""Logging to standard error: one line of JSON per event, with a static name and fields.
+
+CRITICAL is a loss: work that will not be tried again, or that a process had to be ended for. An
+alarm on it covers everything, and nothing else.
+"""
 
 from __future__ import annotations
 
@@ -32,7 +36,7 @@ def configure(level: str) -> None:
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(
         structlog.stdlib.ProcessorFormatter(
-            foreign_pre_chain=shared,
+            foreign_pre_chain=[*shared, _without_critical],
             processors=[
                 structlog.stdlib.ProcessorFormatter.remove_processors_meta,
                 structlog.processors.format_exc_info,
@@ -48,3 +52,12 @@ def configure(level: str) -> None:
     # These log every request, with URLs that may contain secrets.
     for name in ("httpx", "httpcore"):
         logging.getLogger(name).setLevel(logging.WARNING)
+
+
+def _without_critical(
+    _logger: object, _method: str, event: structlog.typing.EventDict
+) -> structlog.typing.EventDict:
+    """Lower the lines of libraries to ERROR. Dramatiq logs a lost connection as CRITICAL."""
+    if event["level"] == "critical":
+        event["level"] = "error"
+    return event

@@ -11,12 +11,16 @@ import threading
 
 import periodiq
 
+from actors.observability.logs import configure
+from db.settings import from_environment
+
 STOP_SIGNALS = frozenset((signal.SIGTERM, signal.SIGINT))
 
 
 def main() -> None:
     """Send ticks until a signal arrives."""
     exit_at_signal()
+    configure(from_environment().log_level)
     periodiq.entrypoint()
 
 

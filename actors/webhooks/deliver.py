@@ -99,7 +99,8 @@ def _deliver(runtime: Runtime, work: DeliveryWork) -> runner.Task:
             webhook = _webhook(tx, work)
             delivery = _delivery(tx, work)
             body = msgspec.json.encode(_event(tx, delivery))
-            secrets = _secrets(webhook, now=session_queries.clock(tx))
+            sealed = _secrets(webhook, now=session_queries.clock(tx))
+        secrets = [runtime.secret_box.open(each) for each in sealed]
         tried = post(runtime.outbound, webhook.url, delivery.id, body, secrets=secrets)
         return runner.Result(_write(work, tried))
 
@@ -146,7 +147,7 @@ def _ended(session: AudioSession) -> EndedSession:
 
 
 def _secrets(webhook: WebhookEndpoint, *, now: datetime) -> list[str]:
-    """Return the signing secrets: for a while after a rotation, also the previous one."""
+    """Return the encrypted signing secrets: for a while after a rotation, also the previous one."""
     overlaps = webhook.old_secret_until is not None and now < webhook.old_secret_until
     return [webhook.secret, *([webhook.old_secret] if overlaps and webhook.old_secret else [])]
 

@@ -64,6 +64,11 @@ def active_hashes(store: Store, *, limit: int) -> dict[str, bytes]:
         return {row.id: row.secret_hash for row in rows}
 
 
+def rehash(tx: Session, key_id: str, secret_hash: bytes) -> None:
+    """Store the hash of a key by a new pepper."""
+    tx.execute(update(ApiKey).where(ApiKey.id == key_id).values(secret_hash=secret_hash))
+
+
 def is_active() -> ColumnElement[bool]:
     """Return the condition of active keys: not revoked and not expired."""
     return ApiKey.revoked_at.is_(None) & or_(

@@ -12,6 +12,7 @@ from datetime import datetime
 from typing import NotRequired, TypedDict, Unpack
 
 from sqlalchemy import (
+    Row,
     Select,
     and_,
     case,
@@ -205,6 +206,28 @@ def rotate_secret(tx: Session, webhook_id: uuid.UUID, secret: str) -> WebhookEnd
             "secret": secret,
         },
     )
+
+
+def sealed_secrets(
+    tx: Session, *, after: uuid.UUID | None, limit: int
+) -> Sequence[Row[uuid.UUID, str, str | None]]:
+    """Return the encrypted secrets of webhooks, by ID, from the one after ``after`` on."""
+    endpoint = WebhookEndpoint
+    rows = select(endpoint.id, endpoint.secret, endpoint.old_secret).order_by(endpoint.id)
+    if after is not None:
+        rows = rows.where(endpoint.id > after)
+    return tx.execute(rows.limit(limit)).all()
+
+
+def reseal(tx: Session, webhook_id: uuid.UUID, sealed: str, resealed: str) -> None:
+    """Replace an encrypted secret, unless it was rotated meanwhile."""
+    for column in (WebhookEndpoint.secret, WebhookEndpoint.old_secret):
+        tx.execute(
+            update(WebhookEndpoint)
+            .where(WebhookEndpoint.id == webhook_id, column == sealed)
+            .values({column: resealed}),
+            execution_options={"synchronize_session": False},
+        )
 
 
 def remove_webhook(tx: Session, webhook_id: uuid.UUID, *, owner: uuid.UUID | None) -> bool:

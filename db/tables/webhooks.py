@@ -64,11 +64,11 @@ class WebhookEndpoint(Claimable, Base):
     )
     secret: Mapped[str] = mapped_column(
         comment=(
-            "The secret that signs: whsec_ and base64. Stored in plain text, and shown only once."
+            "The secret that signs, encrypted with a key of CLAMOR_SECRET_KEYS; shown only once."
         )
     )
     old_secret: Mapped[str | None] = mapped_column(
-        comment="The previous secret, which also signs until old_secret_until."
+        comment="The previous secret, encrypted, which also signs until old_secret_until."
     )
     old_secret_until: Mapped[datetime | None] = mapped_column(
         comment="When the previous secret stops signing."

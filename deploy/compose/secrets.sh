@@ -16,5 +16,6 @@ printf 'default_user = clamor\ndefault_pass = %s\n' "$broker" > rabbitmq/user.co
 printf %s "$objects" > s3-secret
 printf '{"identities": [{"name": "clamor", "credentials": [{"accessKey": "clamor", "secretKey": "%s"}], "actions": ["Admin", "Read", "Write", "List"]}]}' "$objects" > s3/identities.json
 random > key-pepper
+random > secret-keys
 random > grafana-password
 : > made

@@ -17,15 +17,17 @@ def add_parser(commands: options.Commands) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Serve until a signal arrives."""
-    from db.settings import PEPPER_VARIABLE, from_environment
+    from db.settings import PEPPER_VARIABLE, WEBHOOK_KEYS_VARIABLE, from_environment
 
     # Report wrong settings here rather than from child processes, which would be started again.
-    settings = from_environment(required=(PEPPER_VARIABLE,))
+    settings = from_environment(required=(PEPPER_VARIABLE, WEBHOOK_KEYS_VARIABLE))
 
     from actors.observability import probe_listener
+    from actors.observability.logs import configure
     from db.blobs.blob_store import Blobs
     from services.processes import server
 
+    configure(settings.log_level)
     Blobs.of(settings)
     if settings.probe_address is not None:
         probe_listener.require_free(settings.probe_address)

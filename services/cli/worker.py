@@ -17,10 +17,10 @@ def add_parser(commands: options.Commands) -> None:
 
 def run(args: argparse.Namespace) -> NoReturn:
     """Become dramatiq's master process."""
-    from db.settings import from_environment
+    from db.settings import WEBHOOK_KEYS_VARIABLE, from_environment
 
     # Report wrong settings here rather than from child processes.
-    settings = from_environment()
+    settings = from_environment(required=(WEBHOOK_KEYS_VARIABLE,))
 
     from db.blobs.blob_store import Blobs
     from services.cli.actions import replacement
@@ -29,7 +29,7 @@ def run(args: argparse.Namespace) -> NoReturn:
     replacement.wait_for_schema("clamor-worker")
     # One thread per process: parallelism comes from processes. All of dramatiq's defaults (one
     # process per core, eight threads, ten minutes to stop) are overridden here.
-    program = ["-m", "dramatiq", "actors.boot:boot", "--processes", str(args.processes)]
+    program = ["-m", "actors.master", "actors.boot:boot", "--processes", str(args.processes)]
     limits = ["--threads", "1", "--worker-shutdown-timeout", "25000", "--skip-logging"]
     # Prefetch one message: a second one would wait here while other workers are idle.
     replacement.become([*program, *limits], dramatiq_queue_prefetch="1")

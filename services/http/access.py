@@ -118,6 +118,9 @@ class Access:
             raise Unauthenticated(
                 f"this API key {what if not row.is_disabled else 'belongs to a disabled user'}"
             )
+        if not self._hasher.is_current(key, row.secret_hash):
+            with self._store.transaction() as tx:
+                account_queries.rehash(tx, key.id, self._hasher.of(key))
         return row
 
 

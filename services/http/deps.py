@@ -10,6 +10,7 @@ from actors.messaging.broker import Publisher
 from actors.outbound import backbones
 from actors.outbound.client import Outbound
 from db.blobs.blob_store import Blobs
+from db.secret_box import SecretBox
 from db.settings import Settings
 from db.store import Store
 from services.http import keys
@@ -41,6 +42,11 @@ class Deps:
     def hasher(self) -> keys.Hasher:
         """Hashes the secrets of keys."""
         return keys.Hasher(self.settings.key_pepper)
+
+    @cached_property
+    def secret_box(self) -> SecretBox:
+        """Encrypts the secrets of webhooks."""
+        return SecretBox(self.settings.secret_keys)
 
     @cached_property
     def outbound(self) -> Outbound:

@@ -15,7 +15,7 @@ import secrets
 import uuid
 from dataclasses import dataclass
 
-from db.setting_parsers import SHORTEST_PEPPER
+from db.setting_parsers import SHORTEST_KEY
 from db.settings import SettingsError
 
 _FORM = re.compile(r"clamor_(?P<id>[0-9a-f]{16})_(?P<secret>[A-Za-z0-9_-]{43})")
@@ -57,20 +57,30 @@ def parse(text: str) -> Shown | None:
 
 
 class Hasher:
-    """Hashes secrets with this installation's pepper."""
+    """Hashes secrets with this installation's pepper, the first of several while it is replaced."""
 
     def __init__(self, pepper: str) -> None:
-        if len(pepper) < SHORTEST_PEPPER:
+        peppers = [each.strip() for each in pepper.split(",")]
+        if any(len(each) < SHORTEST_KEY for each in peppers):
             raise SettingsError(
-                f"set CLAMOR_KEY_PEPPER to at least {SHORTEST_PEPPER} characters;"
-                " see docs/accounts.md"
+                f"set CLAMOR_KEY_PEPPER to at least {SHORTEST_KEY} characters; see docs/accounts.md"
             )
-        self._pepper = pepper.encode()
+        self._pepper, *self._old_peppers = [each.encode() for each in peppers]
 
     def of(self, key: Shown) -> bytes:
         """Return the hash of a key that its row stores."""
-        return hmac.digest(self._pepper, f"{key.id}.{key.secret}".encode(), hashlib.sha256)
+        return _hash(key, self._pepper)
 
     def fits(self, key: Shown, stored: bytes) -> bool:
         """Return whether a stored hash matches a key, in constant time."""
+        return self.is_current(key, stored) or any(
+            hmac.compare_digest(_hash(key, pepper), stored) for pepper in self._old_peppers
+        )
+
+    def is_current(self, key: Shown, stored: bytes) -> bool:
+        """Return whether a stored hash matches a key by the first pepper, in constant time."""
         return hmac.compare_digest(self.of(key), stored)
+
+
+def _hash(key: Shown, pepper: bytes) -> bytes:
+    return hmac.digest(pepper, f"{key.id}.{key.secret}".encode(), hashlib.sha256)

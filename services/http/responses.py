@@ -44,7 +44,6 @@ def published(
     req: falcon.Request, resp: falcon.Response, content: bytes, *, media_type: str
 ) -> None:
     """Answer with content that is the same for all and changes per release only, or with 304."""
-    resp.set_header("X-Content-Type-Options", "nosniff")
     # Cacheable by anyone, revalidated on every use, so that a new release is seen at once.
     tag = hashlib.sha256(content).hexdigest()[:32]
     if not _is_current(req, resp, tag=tag, kept_by="public"):
@@ -54,10 +53,8 @@ def published(
 def is_current(req: falcon.Request, resp: falcon.Response, *, tag: str) -> bool:
     """Set caching headers; return True after answering 304 if the client's copy is current.
 
-    Shared caches must not serve the content to callers without a key, and browsers must not guess
-    its type.
+    Shared caches must not serve the content to callers without a key.
     """
-    resp.set_header("X-Content-Type-Options", "nosniff")
     return _is_current(req, resp, tag=tag, kept_by="private")
 
 

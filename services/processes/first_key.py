@@ -17,11 +17,19 @@ EMAIL = "standalone@localhost"
 NAME = "first key"
 KEY_FILE = "api-key"
 PEPPER_FILE = "key-pepper"
+#: Has the key that encrypts the secrets of webhooks.
+SECRETS_FILE = "secrets"
 
 
 def pepper(home: Path) -> str:
     """Return the pepper of the service in a folder, created at its first start."""
     return _kept(home / PEPPER_FILE) or _keep(home / PEPPER_FILE, secrets.token_urlsafe(32))
+
+
+def secret_key(home: Path) -> str:
+    """Return the key of the secrets of the service in a folder, created at its first start."""
+    file = home / SECRETS_FILE
+    return _kept(file) or _keep(file, secrets.token_urlsafe(32))
 
 
 def key_of(home: Path) -> str:

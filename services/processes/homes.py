@@ -82,6 +82,7 @@ def environment(home: Path, database_url: str) -> dict[str, str]:
         "AMQP_URL": "memory://",
         "BLOB_URL": (home.absolute() / BLOBS).as_uri(),
         "CLAMOR_KEY_PEPPER": first_key.pepper(home),
+        "CLAMOR_SECRET_KEYS": first_key.secret_key(home),
     }
 
 

@@ -64,6 +64,8 @@ def serve(factory: str, settings: Settings, *, host: str, port: int, processes: 
         workers_kill_timeout=DRAIN_S,
         respawn_failed_workers=True,
         log_level=LogLevels.error,
+        # Its lines go to the handlers of the process, as those of other libraries do.
+        log_dictconfig={"loggers": {"_granian": {}}},
     ).serve()
 
 

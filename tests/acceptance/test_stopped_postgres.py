@@ -63,7 +63,7 @@ def test_requests_are_answered_while_postgres_stands_still(
                 answer = http.get("/v1/sessions")
             return answer.status_code, time.monotonic() - began
 
-        assert answered(False)[0] == 200
+        assert http.get("/v1/sessions").headers["Server"] == ""
         assert answered(True)[0] == 202
         postgres.freeze()
         try:

@@ -19,6 +19,7 @@ RIGHT = {
     "AMQP_URL": "amqp://guest:hidden@127.0.0.1:9/",
     "BLOB_URL": "file:///tmp/clamor-not-used",
     "CLAMOR_KEY_PEPPER": accounts.PEPPER,
+    "CLAMOR_SECRET_KEYS": accounts.SECRET_KEYS[0],
 }
 WRONG = {
     "DATABASE_URL": "mysql://u:hidden@127.0.0.1/x",
@@ -64,6 +65,7 @@ def run(command: str, changed: dict[str, str]) -> subprocess.CompletedProcess[st
         ("serve --port 9", FOLDER, ["clamor: BLOB_URL cannot be used: Not a directory"]),
         ("worker", FOLDER, ["clamor: BLOB_URL cannot be used: Not a directory"]),
         ("serve --port 9", {"CLAMOR_KEY_PEPPER": ""}, ["clamor: CLAMOR_KEY_PEPPER is not set"]),
+        ("worker", {"CLAMOR_SECRET_KEYS": ""}, ["clamor: CLAMOR_SECRET_KEYS is not set"]),
     ],
 )
 def test_wrong_settings_end_a_process_with_a_line_for_each(

@@ -15,7 +15,8 @@ from db.store import Store
 from db.tables.accounts import SCOPES
 from services.http import keys
 
-PEPPER = "pepper of the tests, which opens nothing"
+PEPPER = "pepper of the tests that opens nothing"
+SECRET_KEYS = ("key of the tests that hides nothing",)
 #: The team's user, and an administrator; every test database has both.
 TEAM = uuid.UUID("11111111-1111-4111-8111-111111111111")
 ADMIN = uuid.UUID("22222222-2222-4222-8222-222222222222")

@@ -116,6 +116,7 @@ class Cluster:
             "BLOB_URL": settings.blob_url,
             "CLAMOR_QUEUE_PREFIX": settings.queue_prefix,
             "CLAMOR_KEY_PEPPER": settings.key_pepper,
+            "CLAMOR_SECRET_KEYS": ",".join(settings.secret_keys or accounts.SECRET_KEYS),
             "CLAMOR_DATABASE_POOLER": settings.database_pooler,
             "CLAMOR_LEASE_S": str(settings.lease_s),
             "CLAMOR_DEADLINE_S": str(settings.deadline_s),

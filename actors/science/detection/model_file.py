@@ -31,6 +31,12 @@ MAGIC = b"CLAMOR\x00\x02"
 #: Largest accepted file, well above any model made by this program.
 MOST_BYTES = 64 * 1024 * 1024
 
+#: Most estimators, arrays and dimensions of an array, well above those of any model made by this
+#: program.
+MOST_MEMBERS = 64
+MOST_ARRAYS = 4_096
+MOST_DIMENSIONS = 8
+
 #: The kinds of estimators in a file.
 KINDS: Mapping[str, type[Estimator]] = {
     kind.kind: kind for kind in (Network, Forest, Convolutional)
@@ -115,7 +121,27 @@ def _checked_header(data: bytes) -> tuple[JsonDict, int]:
         header = json.loads(data[start : start + length])
     except (struct.error, ValueError, RecursionError) as error:
         raise ModelError("the model file has no readable header") from error
+    _check_values(header)
     return _with_fields(header), start + length
+
+
+def _check_values(header: object) -> None:
+    """Reject what JSON can express and neither UTF-8 nor a database can store."""
+    waiting = [header]
+    while waiting:
+        value = waiting.pop()
+        if isinstance(value, dict):
+            waiting += [*value, *value.values()]
+        elif isinstance(value, list):
+            waiting += value
+        elif isinstance(value, str) and not _is_storable(value):
+            raise ModelError("the header of the model file contains a character that is none")
+        elif isinstance(value, float) and not math.isfinite(value):
+            raise ModelError("the header of the model file contains a number that is not finite")
+
+
+def _is_storable(text: str) -> bool:
+    return not any(each == "\0" or "\ud800" <= each <= "\udfff" for each in text)
 
 
 def _with_fields(header: object) -> JsonDict:
@@ -158,6 +184,8 @@ def _arrays_of(table: object, *, data: bytes, offset: int) -> dict[str, AnyArray
     arrays: dict[str, AnyArray] = {}
     if not isinstance(table, list):
         raise ModelError("the header of the model file lists no arrays")
+    if len(table) > MOST_ARRAYS:
+        raise ModelError(f"a model has at most {MOST_ARRAYS} arrays")
     for entry in table:
         name, dtype, shape = _entry(entry)
         count = math.prod(shape)
@@ -177,8 +205,10 @@ def _arrays_of(table: object, *, data: bytes, offset: int) -> dict[str, AnyArray
 def _entry(entry: object) -> tuple[str, np.dtype[np.generic], tuple[int, ...]]:
     if isinstance(entry, list) and len(entry) == 3:
         name, dtype, shape = entry
-        is_shape = isinstance(shape, list) and all(
-            type(size) is int and 0 < size < 1 << 24 for size in shape
+        is_shape = (
+            isinstance(shape, list)
+            and len(shape) <= MOST_DIMENSIONS
+            and all(type(size) is int and 0 < size < 1 << 24 for size in shape)
         )
         if isinstance(name, str) and dtype in _DTYPES and is_shape:
             return name, np.dtype(f"<{dtype}"), tuple(shape)
@@ -190,11 +220,16 @@ def _members_of(
 ) -> tuple[Estimator, ...]:
     if not isinstance(described, list) or not described:
         raise ModelError("the header of the model file lists no estimators")
-    voters: list[Estimator] = []
-    for number, fields in enumerate(described):
-        parts = (name.partition(".") for name in arrays)
-        own = {rest: arrays[f"{first}.{rest}"] for first, _, rest in parts if first == str(number)}
-        voters.append(_member(fields, arrays=own))
+    if len(described) > MOST_MEMBERS:
+        raise ModelError(f"a model has at most {MOST_MEMBERS} estimators")
+    own: dict[str, dict[str, AnyArray]] = {str(number): {} for number in range(len(described))}
+    for name, values in arrays.items():
+        number, _, rest = name.partition(".")
+        own.get(number, {})[rest] = values
+    voters = [
+        _member(fields, arrays=of_member)
+        for fields, of_member in zip(described, own.values(), strict=True)
+    ]
     if sum(len(member.arrays) for member in voters) != len(arrays):
         raise ModelError("the model file contains arrays that no estimator uses")
     for member in voters:

@@ -40,9 +40,9 @@ COMMENT ON COLUMN webhooks.url IS 'The URL that is requested.';
 COMMENT ON COLUMN webhooks.all_sessions IS
     'Whether it is notified of all of the user''s sessions, or only of those that name it.';
 COMMENT ON COLUMN webhooks.secret IS
-    'The secret that signs: whsec_ and base64. Stored in plain text, and shown only once.';
+    'The secret that signs, encrypted with a key of CLAMOR_SECRET_KEYS; shown only once.';
 COMMENT ON COLUMN webhooks.old_secret IS
-    'The previous secret, which also signs until old_secret_until.';
+    'The previous secret, encrypted, which also signs until old_secret_until.';
 COMMENT ON COLUMN webhooks.old_secret_until IS 'When the previous secret stops signing.';
 COMMENT ON COLUMN webhooks.created_at IS 'When it was registered.';
 COMMENT ON COLUMN webhooks.failures IS 'The number of consecutive failures over all deliveries.';

@@ -33,6 +33,8 @@ class CleanUpResult(TypedDict):
     #: Runs of periodic jobs.
     runs: int
     batches: int
+    #: Secrets that were encrypted again, with the first key of ``CLAMOR_SECRET_KEYS``.
+    resealed: int
     exports: NotRequired[int]
     reports: NotRequired[int]
     trainings: NotRequired[int]

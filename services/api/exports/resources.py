@@ -151,7 +151,6 @@ class ExportFile(Resource):
         resp.content_type = media_type
         resp.downloadable_as = f"clamor-{row.id}.{extension}"
         resp.cache_control = ["private", "no-store"]
-        resp.set_header("X-Content-Type-Options", "nosniff")
         resp.set_stream(FileRange(stored, 0, row.size_bytes), row.size_bytes)
 
 

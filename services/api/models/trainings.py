@@ -35,6 +35,8 @@ from services.http.resource import Resource
 
 #: Default name of a model.
 DEFAULT_NAME = "noise-classifier"
+#: Names of shipped models begin like this, in any case.
+RESERVED = "clamor"
 MOST_SEED = 2**31 - 1
 #: No session has this id.
 NOWHERE = uuid.UUID(int=0)
@@ -57,6 +59,8 @@ class Options(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
             value = getattr(self, field)
             if value is not None and not _NAME.fullmatch(value):
                 raise ValueError(f"{field} must be up to 64 letters, digits, '-', '_' or '.'")
+        if self.name.lower().startswith(RESERVED):
+            raise ValueError(f"name must not begin with '{RESERVED}': shipped models are named so")
         if not 0 <= self.seed <= MOST_SEED:
             raise ValueError(f"seed must be between 0 and {MOST_SEED}")
 

@@ -50,7 +50,6 @@ HEADERS = (
     ("Content-Security-Policy", POLICY),
     ("Cross-Origin-Opener-Policy", "same-origin"),
     ("Referrer-Policy", "no-referrer"),
-    ("X-Content-Type-Options", "nosniff"),
     ("Cache-Control", "private, no-cache"),
 )
 

@@ -100,7 +100,7 @@ class WebhookList(Resource):
                 id=idempotency.new_id(req),
                 user_id=user_id,
                 url=url,
-                secret=secret,
+                secret=self.deps.secret_box.seal(secret),
                 all_sessions=asked.all_sessions,
             )
         made = schemas.MadeWebhook(webhook=schemas.Webhook.of(row), secret=secret)
@@ -177,7 +177,7 @@ class WebhookRotate(Resource):
         secret = new_secret()
         with self.deps.store.transaction() as tx:
             _lock_or_404(tx, webhook_id, owner=owner(req))
-            row = webhook_queries.rotate_secret(tx, webhook_id, secret)
+            row = webhook_queries.rotate_secret(tx, webhook_id, self.deps.secret_box.seal(secret))
         answer(resp, schemas.MadeWebhook(webhook=schemas.Webhook.of(row), secret=secret))
 
 

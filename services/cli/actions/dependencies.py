@@ -84,6 +84,7 @@ def _wanted(settings: Settings) -> list[Dependency]:
         Dependency("broker", "AMQP_URL", rabbitmq),
         Dependency("blobs", "BLOB_URL", blobs),
         Dependency("pepper", "CLAMOR_KEY_PEPPER", pepper),
+        Dependency("keys of secrets", "CLAMOR_SECRET_KEYS", secret_keys),
     ]
     if settings.rabbitmq_api_url:
         found.append(Dependency("management API", "CLAMOR_RABBITMQ_API_URL", management_api))
@@ -229,6 +230,15 @@ def pepper(settings: Settings) -> str:
     if not settings.key_pepper:
         raise DependencyFault("it is not set: the API does not start without it (docs/accounts.md)")
     return f"{len(settings.key_pepper)} characters"
+
+
+def secret_keys(settings: Settings) -> str:
+    """Return how many keys encrypt and decrypt the secrets of webhooks."""
+    if not settings.secret_keys:
+        raise DependencyFault(
+            "it is not set: API and workers do not start without it (docs/webhooks.md)"
+        )
+    return f"{len(settings.secret_keys)} keys"
 
 
 def traces(settings: Settings) -> str:

@@ -34,6 +34,7 @@ def check(
             "AMQP_URL": rabbit_settings.amqp_url,
             "BLOB_URL": rabbit_settings.blob_url,
             "CLAMOR_KEY_PEPPER": accounts.PEPPER,
+            "CLAMOR_SECRET_KEYS": accounts.SECRET_KEYS[0],
             "CLAMOR_QUEUE_PREFIX": rabbit_settings.queue_prefix,
         }
         for name, value in (given | changed).items():
@@ -89,6 +90,7 @@ def test_it_shows_a_bucket_with_credentials_from_files(
         ("CLAMOR_RABBITMQ_API_URL", "management API", "http://guest:hidden@127.0.0.1:9"),
         ("OTEL_EXPORTER_OTLP_ENDPOINT", "traces", "http://127.0.0.1:9"),
         ("CLAMOR_KEY_PEPPER", "pepper", UNSET),
+        ("CLAMOR_SECRET_KEYS", "keys of secrets", UNSET),
     ],
 )
 def test_a_dependency_that_is_away_is_shown_beside_the_others(

@@ -41,7 +41,7 @@ def refusals(
         "DATABASE_URL": url,
         "AMQP_URL": "memory://",
         "BLOB_URL": (folder / "blobs").as_uri(),
-        "CLAMOR_KEY_PEPPER": "a pepper of the tests, which opens nothing",
+        "CLAMOR_KEY_PEPPER": "a pepper of the tests that opens nothing",
     }
     for variable, value in environment.items():
         patch.setenv(variable, value)

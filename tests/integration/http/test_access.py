@@ -8,14 +8,16 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, date, datetime
 from typing import Any
 
 import falcon.inspect
+import falcon.testing
 import pytest
 from sqlalchemy import select, text
 
+from actors.execution.runtime import Runtime
 from db.queries import (
     account_queries,
     batch_queries,
@@ -35,7 +37,7 @@ from services.http import keys
 from services.http.operations import Operation
 from tests.support import accounts
 from tests.support.accounts import ADMIN, TEAM, TEAM_SCOPES, bearer
-from tests.support.api import App
+from tests.support.api import App, app_of
 
 pytestmark = pytest.mark.integration
 
@@ -209,7 +211,7 @@ def wrong_secret(_store: Store) -> dict[str, str]:
 
 def another_pepper(store: Store) -> dict[str, str]:
     made = keys.new()
-    stolen = keys.Hasher("another pepper, of another installation")
+    stolen = keys.Hasher("another pepper of another installation")
     with store.transaction() as tx:
         accounts.add_key(tx, TEAM, key=made, secret_hash=stolen.of(made))
     return bearer(str(made))
@@ -325,3 +327,20 @@ def test_endpoints_without_a_key_show_nothing_of_anybody(place: Place) -> None:
         got = client.simulate_get(path)
         assert got.status_code in (200, 503)
         assert not [each for each in place.rows.values() if each in got.text]
+
+
+def test_a_pepper_is_replaced_without_invalidating_keys(runtime: Runtime) -> None:
+    new = "the pepper after the one of the tests"
+
+    def status(pepper: str) -> int:
+        settings = replace(runtime.settings, key_pepper=pepper)
+        client = falcon.testing.TestClient(app_of(runtime, settings=settings))
+        found = client.simulate_get("/v1/sessions", headers=bearer(accounts.KEY))
+        return int(found.status_code)
+
+    assert status(f"{accounts.PEPPER},{new}") == 200
+    assert status(new) == 401
+    assert status(f"{new},{accounts.PEPPER}") == 200
+    # The key was hashed again when it was used.
+    assert status(new) == 200
+    assert status(accounts.PEPPER) == 401

@@ -33,6 +33,11 @@ pytestmark = pytest.mark.integration
         ({"manifest": "file,label\na.wav,x", "options": "{"}, "invalid-options", ""),
         ({"manifest": "file,label\na.wav,x", "options": '{"nme": "x"}'}, "invalid-options", "nme"),
         ({"manifest": "file,label\na.wav,x", "options": '{"name": "../x"}'}, "invalid-options", ""),
+        (
+            {"manifest": "file,label\na.wav,x", "options": '{"name": "Clamor-x"}'},
+            "invalid-options",
+            "",
+        ),
         ({"manifest": "file,label\na.wav,x", "manifesto": "x"}, "invalid-form", "manifesto"),
     ],
 )

@@ -21,7 +21,7 @@ ENVIRONMENT = {
     "DATABASE_URL": "postgresql://postgres:hidden@127.0.0.1:9/none",
     "AMQP_URL": "amqp://guest:guest@127.0.0.1:9/",
     "BLOB_URL": "file:///nowhere",
-    "CLAMOR_KEY_PEPPER": "a pepper of the tests, which opens nothing",
+    "CLAMOR_KEY_PEPPER": "a pepper of the tests that opens nothing",
 }
 SERVER = ("--api", "http://127.0.0.1:9")
 

@@ -306,3 +306,12 @@ def test_another_backbone_is_refused(text: str) -> None:
     with pytest.raises(SettingsError, match=r"^CLAMOR_BACKBONE_URL cannot be read: .*must") as told:
         backbone_url({"CLAMOR_BACKBONE_URL": text})
     assert "secret" not in str(told.value)
+
+
+def test_allowed_origins_are_a_list() -> None:
+    variable = "CLAMOR_ALLOW_ORIGINS"
+    given = from_environment(GIVEN | {variable: "https://a.example, http://localhost:3000"})
+    assert given.allowed_origins == ("https://a.example", "http://localhost:3000")
+    for wrong in ("*", "null", "a.example", "https://a.example/", "https://a.example,"):
+        with pytest.raises(SettingsError, match=rf"^{variable} cannot be read: must be origins"):
+            from_environment(GIVEN | {variable: wrong})

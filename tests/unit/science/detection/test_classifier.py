@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import struct
+import time
 from dataclasses import replace
 from typing import Any
 
@@ -19,7 +20,7 @@ from actors.science.detection.cnn import Convolutional, Layers
 from actors.science.detection.ensemble import Layer, Network
 from actors.science.detection.features import FEATURE_VERSION, N_FEATURES
 from actors.science.detection.forest import LEAF, Forest
-from actors.science.detection.model_file import MAGIC
+from actors.science.detection.model_file import MAGIC, MOST_MEMBERS
 from actors.science.detection.textures import N_TEXTURES
 from actors.science.errors import ModelError
 from actors.science.types import BACKGROUND, AnyArray
@@ -280,11 +281,44 @@ def test_crafted_members_are_refused(members: object) -> None:
         json.dumps(header(arrays=[["0.mean", [1]]])).encode(),
         json.dumps(header(arrays=["mean"])).encode(),
         json.dumps(header(arrays={})).encode(),
+        json.dumps(header(arrays=[["0.mean", "f4", [1] * 100]])).encode(),
+        json.dumps(header(arrays=[["0.mean", "f4", [1]]] * 5_000)).encode(),
     ],
 )
 def test_crafted_headers_are_refused(text: bytes) -> None:
     with pytest.raises(ModelError):
         Classifier.from_bytes(sealed(text))
+
+
+@pytest.mark.parametrize(
+    "value",
+    ['"\\ud800"', '"\\u0000"', "NaN", "1e999", "-Infinity", '{"a": ["\\udfff"]}', '{"\\ud800": 1}'],
+)
+def test_values_that_no_database_stores_are_refused(value: str) -> None:
+    data = model().to_bytes()
+    (length,) = struct.unpack_from("<I", data, len(MAGIC))
+    start = len(MAGIC) + 4
+    text = data[start : start + length].decode()
+    crafted = f'{{"note": {value}, {text[1:]}'.encode()
+    with pytest.raises(ModelError, match="header of the model file"):
+        Classifier.from_bytes(sealed(crafted, data[start + length : -32]))
+
+
+@pytest.mark.parametrize("n_forests", [2_000, 20_000])
+def test_more_estimators_than_any_model_has_are_refused_at_once(n_forests: int) -> None:
+    began = time.monotonic()
+    text = json.dumps(header(arrays=[], members=[{**MEMBER, "kind": "forest"}] * n_forests))
+    with pytest.raises(ModelError, match="at most"):
+        Classifier.from_bytes(sealed(text.encode()))
+    assert time.monotonic() - began < 1.0
+
+
+def test_reading_takes_time_by_the_size_alone() -> None:
+    most = Classifier.make(header(), members=[network()] + [forest()] * (MOST_MEMBERS - 1))
+    data = most.to_bytes()
+    began = time.monotonic()
+    assert Classifier.from_bytes(data).sha256 == most.sha256
+    assert time.monotonic() - began < 1.0
 
 
 def test_the_shipped_model_fits_this_release() -> None:
