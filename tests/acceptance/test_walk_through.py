@@ -41,7 +41,9 @@ WITH_COMMANDS = sorted(
 #: Number of blocks not run, by document. A new one must give a reason and be counted here.
 NOT_RUN = {
     "README.md": 1,
+    "compose.md": 1,
     "dba.md": 2,
+    "kubernetes.md": 2,
     "model.md": 3,
     "operations.md": 1,
     "reliability.md": 1,

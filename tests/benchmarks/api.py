@@ -96,6 +96,7 @@ def pair() -> Iterator[tuple[Server, Server, dict[str, bytes]]]:
             blob_url=(folder / "blobs").as_uri(),
             queue_prefix=f"bench-{uuid.uuid4().hex[:12]}",
             key_pepper=accounts.PEPPER,
+            secret_keys=accounts.SECRET_KEYS,
             # Requests are counted as usual, but never reach this limit.
             rate_limit_per_s=1e6,
         )

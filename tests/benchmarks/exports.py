@@ -93,6 +93,7 @@ def _one(name: str, url: str, folder: str) -> None:
         amqp_url="memory://",
         blob_url=Path(folder).as_uri(),
         key_pepper=accounts.PEPPER,
+        secret_keys=accounts.SECRET_KEYS,
     )
     runtime = Runtime(settings, broker.setup(settings))
     process = psutil.Process()

@@ -48,6 +48,7 @@ def main() -> None:
             amqp_url="memory://",
             blob_url=Path(folder).as_uri(),
             key_pepper=accounts.PEPPER,
+            secret_keys=accounts.SECRET_KEYS,
             rate_limit_per_s=0.0,
             access_log=False,
         )

@@ -78,6 +78,7 @@ def main() -> int:
             amqp_url="memory://",
             blob_url=Path(folder).as_uri(),
             key_pepper=accounts.PEPPER,
+            secret_keys=accounts.SECRET_KEYS,
             rate_limit_per_s=1e6,
             backbone_url="off",
             log_level="ERROR",

@@ -66,6 +66,7 @@ def bench_of(plan: year_plan.Plan, *, url: str | None = None) -> Iterator[Bench]
             amqp_url="memory://",
             blob_url=(folder / "blobs").as_uri(),
             key_pepper=accounts.PEPPER,
+            secret_keys=accounts.SECRET_KEYS,
             rate_limit_per_s=1e6,
             log_level="WARNING",
         )

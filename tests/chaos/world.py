@@ -150,6 +150,7 @@ def world(folder: Path, *, on_s3: bool) -> Iterator[World]:
             one_claim_s=ONE_CLAIM_S,
             orphan_s=ORPHAN_S,
             key_pepper=accounts.PEPPER,
+            secret_keys=accounts.SECRET_KEYS,
         )
         cluster = stack.enter_context(Cluster(settings, folder))
         cluster.env |= {

@@ -69,6 +69,7 @@ def memory_settings(roles: WithRoles, tmp_path: Path) -> Settings:
         amqp_url="memory://",
         blob_url=(tmp_path / "blobs").as_uri(),
         key_pepper=accounts.PEPPER,
+        secret_keys=accounts.SECRET_KEYS,
         backbone_url="off",
         private_networks=LOOPBACK,
     )

@@ -108,6 +108,7 @@ def place(
         amqp_url="memory://",
         blob_url=(tmp_path_factory.mktemp("one-way") / "blobs").as_uri(),
         key_pepper=accounts.PEPPER,
+        secret_keys=accounts.SECRET_KEYS,
         backbone_url="off",
         rate_limit_per_s=0,
     )

@@ -134,6 +134,7 @@ def served(
         amqp_url="memory://",
         blob_url=(tmp_path_factory.mktemp("described") / "blobs").as_uri(),
         key_pepper=accounts.PEPPER,
+        secret_keys=accounts.SECRET_KEYS,
         rate_limit_per_s=0,
     )
     runtime = Runtime(settings, broker.setup(settings))

@@ -48,6 +48,7 @@ def runtime(
         # A test may look at a session between its steps.
         one_claim_s=0.0,
         key_pepper=accounts.PEPPER,
+        secret_keys=accounts.SECRET_KEYS,
         backbone_url="off",
     )
     runtime = Runtime(settings, broker.setup(settings))
