@@ -9,9 +9,10 @@ from numpy.typing import NDArray
 
 from actors.execution.lease import Lease
 from actors.science.audio_io.prepare import PCM_BYTES, pcm_to_float
-from actors.science.detection import filling, inference
+from actors.science.detection import filling
 from actors.science.detection.chunks import RATE_HZ, Grid
 from actors.science.detection.holes import Interval
+from actors.science.detection.segment_views import Read
 from actors.science.detection.tagging.backbone import RATE_HZ as WIDE_RATE_HZ
 from actors.science.summaries.intervals import Intervals
 from db.blobs.blob_store import Blobs
@@ -39,7 +40,7 @@ def holes_of(session: AudioSession) -> list[Interval]:
     return list(zip(found.start_s.tolist(), found.end_s.tolist(), strict=True))
 
 
-def reader(blobs: Blobs, session: AudioSession, lease: Lease) -> inference.Read:
+def reader(blobs: Blobs, session: AudioSession, lease: Lease) -> Read:
     """Return a reader of the session's samples at 16 kHz, for detection: with its holes filled.
 
     The samples are padded with silence at both ends. Each read checks the claim first, as the audio
@@ -60,7 +61,7 @@ def blocks(blobs: Blobs, session: AudioSession, lease: Lease) -> Iterator[NDArra
 
 def wide_reader(
     blobs: Blobs, session: AudioSession, lease: Lease, *, with_filled_holes: bool
-) -> tuple[inference.Read, int]:
+) -> tuple[Read, int]:
     """Return a reader of the session's samples at 32 kHz, and their number.
 
     Otherwise as `reader`; without filled holes as they are stored.
@@ -72,13 +73,13 @@ def wide_reader(
     return filling.filled(read, holes, n_samples=n_samples, rate_hz=WIDE_RATE_HZ), n_samples
 
 
-def _narrow(blobs: Blobs, session: AudioSession, lease: Lease) -> inference.Read:
+def _narrow(blobs: Blobs, session: AudioSession, lease: Lease) -> Read:
     assert session.pcm_key
     assert session.n_samples
     return _reader(blobs, session.pcm_key, session.n_samples, lease)
 
 
-def _reader(blobs: Blobs, key: str, n_samples: int, lease: Lease) -> inference.Read:
+def _reader(blobs: Blobs, key: str, n_samples: int, lease: Lease) -> Read:
     def read(start: int, stop: int) -> NDArray[np.float32]:
         lease.check()
         first, last = max(start, 0), min(stop, n_samples)

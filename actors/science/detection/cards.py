@@ -14,6 +14,7 @@ from actors.facts import rounding
 from actors.science.detection import inference
 from actors.science.detection.chunks import RATE_HZ, Grid
 from actors.science.detection.classifier import Classifier
+from actors.science.detection.segment_views import views_by_frames
 from actors.science.evaluation import clip_metrics
 from actors.science.types import JsonDict
 
@@ -130,9 +131,8 @@ def probe_scores(model: Classifier) -> NDArray[np.float32]:
     """
     samples = probe()
     steps = inference.score_recording(model, samples)
-    score = inference.segment_classifier(
-        model, steps, read=inference.in_memory(samples), grid=Grid(samples.size)
-    )
+    views = views_by_frames(inference.in_memory(samples), Grid(samples.size))
+    score = inference.segment_classifier(model, steps, views)
     return np.vstack([steps, score(0, len(steps))])
 
 

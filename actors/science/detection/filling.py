@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from actors.science.detection.holes import Interval
-from actors.science.detection.inference import Read
+from actors.science.detection.segment_views import Read
 
 Samples = NDArray[np.float32]
 

@@ -32,7 +32,12 @@ from actors.science.detection.decoding import find_segments
 from actors.science.detection.ensemble import Array
 from actors.science.detection.holes import Interval
 from actors.science.detection.second_opinion import SecondOpinion
-from actors.science.detection.segment_views import MARGIN, VIEWS, chunks_of
+from actors.science.detection.segment_views import (
+    MARGIN,
+    Read,
+    Views,
+    views_by_frames,
+)
 from actors.science.detection.silence import QUIET_DB
 from actors.science.levels.levels import LevelHistory
 from actors.science.levels.meter import LevelMeter
@@ -43,10 +48,6 @@ from actors.science.types import Event
 CONTEXT = cnn.REACH
 
 _LEAST_PROBABILITY = 1e-4
-
-#: Returns the samples ``[start, stop)`` of a recording at 16 kHz, silent outside of it. Positions
-#: are relative to the recording, not to its grid.
-Read = Callable[[int, int], Array]
 
 
 def score_frames(model: Classifier, samples: Array, *, before: int, n_samples: int) -> Array:
@@ -177,8 +178,9 @@ def find_events(
     asked = thresholds or {}
     least = naming.least_of(model, with_base_types=opinion is not None)
     least |= {name: min(p, least.get(name, segmentation.THRESHOLD)) for name, p in asked.items()}
-    own = segment_classifier(model, scores, read=read, grid=grid)
-    gate = gate_classifier(model, scores, read=read, grid=grid)
+    views = views_by_frames(read, grid)
+    own = segment_classifier(model, scores, views)
+    gate = gate_classifier(model, scores, views)
     classify, classify_steady = naming.classifiers(own, model, opinion, least, grid, gate)
     found = segmentation.merge(
         scores,
@@ -205,8 +207,8 @@ def classify_clip(model: Classifier, samples: Array) -> Array:
     found = find_segments(scores, classes=model.classes)
     first, stop = (found[0].first, found[-1].stop) if found else (0, len(scores))
     heard = np.concatenate([scores[each.first : each.stop] for each in found] or [scores])
-    read = in_memory(samples)
-    return classify_segment(model, _parts(read, first, stop, grid=Grid(samples.size)), first=heard)
+    views = views_by_frames(in_memory(samples), Grid(samples.size))
+    return classify_segment(model, views(first, stop), first=heard)
 
 
 def blur_s(model: Classifier) -> float:
@@ -219,27 +221,25 @@ def blur_s(model: Classifier) -> float:
 
 
 def segment_classifier(
-    model: Classifier, scores: Array, *, read: Read, grid: Grid
+    model: Classifier, scores: Array, views: Callable[[int, int], Views]
 ) -> naming.ScoreSegment:
     """Return a function that classifies segments of a recording by the model.
 
-    ``scores`` are the framewise scores of the whole recording, on its grid.
+    ``scores`` are the framewise scores of the whole recording, on its grid; ``views`` gives the
+    other inputs of a segment.
     """
 
     def score(first: int, stop: int) -> Array:
-        parts = _parts(read, first, stop, grid=grid)
-        return classify_segment(model, parts, first=scores[first:stop])
+        return classify_segment(model, views(first, stop), first=scores[first:stop])
 
     return score
 
 
 def gate_classifier(
-    model: Classifier, scores: Array, *, read: Read, grid: Grid
+    model: Classifier, scores: Array, views: Callable[[int, int], Views]
 ) -> naming.ScoreSegment | None:
     """Return a function that classifies segments by the gate of the model, if it has one."""
-    if model.gate is None:
-        return None
-    return segment_classifier(model.gate, scores, read=read, grid=grid)
+    return None if model.gate is None else segment_classifier(model.gate, scores, views)
 
 
 def in_memory(samples: Array) -> Read:
@@ -252,16 +252,15 @@ def in_memory(samples: Array) -> Read:
     return read
 
 
-def classify_segment(model: Classifier, parts: Sequence[Array], *, first: Array) -> Array:
+def classify_segment(model: Classifier, views: Views, *, first: Array) -> Array:
     """Compute the class probabilities of a segment.
 
     Parameters
     ----------
     model
         The classifier.
-    parts
-        The segment at 16 kHz, or the parts of it that `chunks_of` returns, each with `MARGIN`
-        samples of context on each side [shape=(n + 2 * MARGIN,)].
+    views
+        Its inputs; see `segment_views`.
     first : numpy.ndarray [shape=(n_steps, n_classes)]
         Its framewise scores.
 
@@ -271,28 +270,15 @@ def classify_segment(model: Classifier, parts: Sequence[Array], *, first: Array)
         Sums to 1.
     """
     weights = [member.weight for member in model.members]
-    views = {
-        view: np.stack([extract(part) for part in parts])
-        for view, extract in VIEWS.items()
-        if view in model.input_kinds
-    }
     opinions = [
         _pooled(first)
         if member.input_kind == "samples"
-        else _pooled(ensemble.vote([member], [member.logits(views[member.input_kind])]))
+        else _pooled(ensemble.vote([member], [member.logits(views(member.input_kind))]))
         for member in model.members
     ]
     voted = np.average(opinions, axis=0, weights=weights)
     sharpened = np.maximum(voted, _LEAST_PROBABILITY) ** (1.0 / model.vote_temperature)
     return np.asarray(sharpened / sharpened.sum(), dtype=np.float32)
-
-
-def _parts(read: Read, first: int, stop: int, *, grid: Grid) -> list[Array]:
-    """Read the chunks of the frames ``[first, stop)``, each with its margin."""
-    return [
-        read(start - grid.lead - MARGIN, end - grid.lead + MARGIN)
-        for start, end in chunks_of(first * STEP, stop * STEP, n_samples=grid.length)
-    ]
 
 
 def _pooled(rows: NDArray[np.floating]) -> NDArray[np.float64]:

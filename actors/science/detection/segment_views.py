@@ -2,13 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from functools import cache, lru_cache
+from typing import TypeAlias
 
 import numpy as np
 
 from actors.science.detection import features, textures
-from actors.science.detection.chunks import HOP, MIN_CHUNK, RATE_HZ
+from actors.science.detection.chunks import HOP, MIN_CHUNK, RATE_HZ, STEP, Grid
 from actors.science.detection.ensemble import Array
+
+#: Returns the samples ``[start, stop)`` of a recording at 16 kHz, silent outside of it. Positions
+#: are relative to the recording, not to its grid.
+Read: TypeAlias = Callable[[int, int], Array]
+#: Returns an input of a segment by its name in `VIEWS` [shape=(n_chunks, width)].
+Views: TypeAlias = Callable[[str], Array]
 
 #: Samples of context around a segment for its features, where the recording has them.
 MARGIN = features.MARGIN
@@ -56,6 +64,38 @@ VIEWS: Mapping[str, Callable[[Array], Array]] = {
     "features": chunk_features,
     "textures": chunk_textures,
 }
+
+
+def views_of(parts: Sequence[Array]) -> Views:
+    """Return the inputs of a segment, each computed at its first use.
+
+    ``parts`` are the chunks of the segment at 16 kHz, each with `MARGIN` samples of context on each
+    side [shape=(n + 2 * MARGIN,)].
+    """
+
+    @cache
+    def view(name: str) -> Array:
+        return np.stack([VIEWS[name](part) for part in parts])
+
+    return view
+
+
+def views_by_frames(read: Read, grid: Grid) -> Callable[[int, int], Views]:
+    """Return a function that gives the inputs of the frames ``[first, stop)`` of a recording.
+
+    It keeps those of the last segment, for the models that classify it one after another.
+    """
+
+    @lru_cache(maxsize=1)
+    def views(first: int, stop: int) -> Views:
+        return views_of(
+            [
+                read(start - grid.lead - MARGIN, end - grid.lead + MARGIN)
+                for start, end in chunks_of(first * STEP, stop * STEP, n_samples=grid.length)
+            ]
+        )
+
+    return views
 
 
 def _filled(samples: Array) -> Array:

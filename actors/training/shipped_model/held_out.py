@@ -19,6 +19,7 @@ from actors.science.detection import inference, naming, segmentation
 from actors.science.detection.chunks import RATE_HZ, STEP_S, Grid
 from actors.science.detection.classifier import Classifier
 from actors.science.detection.second_opinion import SecondOpinion
+from actors.science.detection.segment_views import views_by_frames
 from actors.science.evaluation import clip_metrics, metrics
 from actors.science.evaluation.labelled_events import LabelledEvent
 from actors.science.levels.levels import LevelHistory
@@ -182,14 +183,14 @@ def _hear(
     classes, n_steps = next(iter(models.values())).classes, len(next(iter(by_fold.values())))
     judges = [recording.fold_at((step + 0.5) * STEP_S - grid.lead_s) for step in range(n_steps)]
     scores = np.stack([by_fold[fold][step] for step, fold in enumerate(judges)])
-    read = inference.in_memory(recording.samples)
+    views = views_by_frames(inference.in_memory(recording.samples), grid)
     named: dict[str, segmentation.ClassifySegment] = {}
     steady: dict[str, segmentation.ClassifySegment] = {}
     for fold, model in models.items():
-        own = inference.segment_classifier(model, scores, read=read, grid=grid)
+        own = inference.segment_classifier(model, scores, views)
         least = naming.least_of(model, with_base_types=opinions is not None)
         opinion = None if opinions is None else opinions[fold]
-        gate = inference.gate_classifier(model, scores, read=read, grid=grid)
+        gate = inference.gate_classifier(model, scores, views)
         named[fold], classify_steady = naming.classifiers(own, model, opinion, least, grid, gate)
         if classify_steady is not None:
             steady[fold] = classify_steady

@@ -198,9 +198,8 @@ def second(model: Classifier, samples: Samples, first: int, stop: int, *, seed: 
     scores = np.zeros((count_steps(samples.size), len(model.classes)), dtype=np.float32)
     rng = np.random.default_rng(seed)
     scores[first:stop] = rng.dirichlet(np.ones(len(model.classes)), stop - first)
-    read = inference.in_memory(samples)
-    score = inference.segment_classifier(model, scores, read=read, grid=Grid(samples.size))
-    return score(first, stop)
+    views = segment_views.views_by_frames(inference.in_memory(samples), Grid(samples.size))
+    return inference.segment_classifier(model, scores, views)(first, stop)
 
 
 @pytest.mark.parametrize("model", [*MODELS.values(), BOTH])
@@ -223,7 +222,9 @@ def test_the_second_look_without_features_is_the_mean_of_the_first() -> None:
     model = MODELS["samples"]
     row = np.random.default_rng(1).dirichlet(np.ones(len(model.classes))).astype(np.float32)
     part = np.zeros(MIN_CHUNK + 2 * segment_views.MARGIN, dtype=np.float32)
-    found = inference.classify_segment(model, [part], first=np.tile(row, (7, 1)))
+    found = inference.classify_segment(
+        model, segment_views.views_of([part]), first=np.tile(row, (7, 1))
+    )
     np.testing.assert_allclose(found, np.maximum(row, 1e-4), rtol=2e-3)
 
 

@@ -36,7 +36,8 @@ def known(model: Classifier, sound: Sound) -> float:
     """Return the probability that a gate gives to a sound."""
     narrow, margin = soxr.resample(sound.samples, WIDE_HZ, RATE_HZ), segment_views.MARGIN
     part = inference.in_memory(narrow)(-margin, narrow.size + margin)
-    shares = inference.classify_segment(model, [part], first=np.zeros((1, 2), dtype=np.float32))
+    views = segment_views.views_of([part])
+    shares = inference.classify_segment(model, views, first=np.zeros((1, 2), dtype=np.float32))
     return float(shares[model.classes.index(KNOWN)])
 
 
