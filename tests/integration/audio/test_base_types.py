@@ -14,6 +14,7 @@ from actors.facts import noise_types
 from actors.messaging.messages import AggregateSession, DetectSpan
 from actors.recovery import Recovery
 from actors.science.audio_io.prepare import PCM_BYTES
+from actors.science.detection import open_set
 from actors.science.detection.tagging.backbone import RATE_HZ as WIDE_RATE_HZ
 from actors.science.detection.tagging.backbone import BackboneNetwork
 from actors.science.detection.tagging.tagger import Tagger
@@ -166,6 +167,18 @@ def test_what_was_split_without_the_backbone_is_named_without_it_and_says_so(
     assert done.problem is not None
     assert done.problem["code"] == "backbone-missing"
     assert "no backbone" in done.problem["detail"]
+
+
+def test_without_the_backbone_the_gate_of_the_shipped_model_is_asked(
+    tagging: Runtime, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    use(tagging, None)
+    monkeypatch.setattr(open_set, "is_known", lambda _confidence, _known: False)
+    session_id = add(tagging, recordings.encode(recordings.demo()))
+    run_to_the_end(tagging, session_id)
+    with tagging.store.reading() as tx:
+        found = detections_of(tx, session_id)
+    assert {each.noise_type for each in found} == {UNCLASSIFIED}
 
 
 def test_a_session_of_the_release_before_is_named_by_any_backbone(tagging: Runtime) -> None:
