@@ -89,18 +89,24 @@ def test_transactions_and_locks_are_shown_with_their_sessions(database_url: str)
         waits = threading.Thread(target=waiter.execute, args=("SELECT count(*) FROM users",))
         waits.start()
         try:
-            (blocked,) = eventually(lambda: rows(database_url, BLOCKED), what="the waiter to wait")
-            assert (blocked["pid"], blocked["holder"]) == (
-                waiter.info.backend_pid,
-                holder.info.backend_pid,
+            # Other sessions may wait on the same server.
+            (blocked,) = eventually(
+                lambda: [
+                    each
+                    for each in rows(database_url, BLOCKED)
+                    if each["pid"] == waiter.info.backend_pid
+                ],
+                what="the waiter to wait",
             )
+            assert blocked["holder"] == holder.info.backend_pid
             assert blocked["query"] == "SELECT count(*) FROM users"
             assert blocked["holder_state"] == "idle in transaction"
             assert {"holder", "waiter"} <= {
                 each["application_name"] for each in rows(database_url, short)
             }
             # Nothing here is a minute old.
-            assert rows(database_url, LONG) == []
+            long = {each["application_name"] for each in rows(database_url, LONG)}
+            assert not long & {"holder", "waiter"}
             assert f"session {holder.info.backend_pid} holder" in {
                 each["what"] for each in rows(database_url, HORIZON)
             }
