@@ -68,18 +68,22 @@ class _Server(ThreadingMixIn, WSGIServer):
         """Ignore a peer that has left; the application logs its own errors."""
 
 
+def try_listening(host: str, port: int) -> None:
+    """Listen at an address for a moment; raises OSError if it cannot be used, or is in use."""
+    family, kind, _, _, place = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+    with socket.socket(family, kind) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        probe.bind(place)
+        probe.listen()
+
+
 def require_free(address: tuple[str, int]) -> None:
     """Raise :class:`SettingsError` if a process of another command listens at an address already.
 
     Called before the processes of a command start, which share the address.
     """
-    host, port = address
     try:
-        family, kind, _, _, place = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
-        with socket.socket(family, kind) as probe:
-            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            probe.bind(place)
-            probe.listen()
+        try_listening(*address)
     except OSError as error:
         raise SettingsError(
             f"CLAMOR_PROBE_ADDRESS cannot be used: {error.strerror}; choose another port"

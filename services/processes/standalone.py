@@ -11,7 +11,6 @@ import atexit
 import os
 import shlex
 import signal
-import socket
 import sys
 import threading
 from collections.abc import Callable, Iterator
@@ -29,6 +28,7 @@ from actors.execution.parent import end_with_parent
 from actors.messaging import broker
 from actors.observability import tracing
 from actors.observability.logs import configure
+from actors.observability.probe_listener import try_listening
 from db import migrate
 from db.settings import from_environment
 from db.store import Store
@@ -213,11 +213,7 @@ def _url(host: str, port: int) -> str:
 def _require_free(host: str, port: int) -> None:
     """Raise :class:`StandaloneError` if an address is in use: the server would share it."""
     try:
-        family, kind, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
-        with socket.socket(family, kind) as probe:
-            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            probe.bind(address)
-            probe.listen()
+        try_listening(host, port)
     except OSError as error:
         raise StandaloneError(
             f"cannot listen at {_literal(host)}:{port} ({error.strerror}); choose another port "
