@@ -168,7 +168,7 @@ def create_app(deps: Deps) -> falcon.App[falcon.Request, falcon.Response]:
     registry = CollectorRegistry()
     registry.register(ProcessMetrics("api", deps.store))
     if deps.settings.in_memory_broker:
-        # There is no scheduler, whose metric this is otherwise.
+        # Otherwise the scheduler exposes this metric.
         registry.register(WorkDue(deps.store))
     app = exchange.App(middleware=middleware, listeners=_listeners(deps, registry))
     problems.install(app)

@@ -18,7 +18,7 @@ from actors.messaging.messages import Nudge
 
 log = structlog.get_logger(__name__)
 
-#: The name that the messages have for their queue. It is no queue of the broker.
+#: The name that the messages have for their queue. The broker has no such queue.
 POLLED_QUEUE = "polled"
 
 #: Returns nudges for rows that are due.
@@ -63,7 +63,7 @@ class PollingConsumer(Consumer):
         """Drop messages when the worker stops: their rows are still due."""
 
     def close(self) -> None:
-        """Do nothing: there is no connection."""
+        """Do nothing: a poll keeps no connection open."""
 
     def _poll(self) -> None:
         try:

@@ -42,7 +42,7 @@ class Classifier:
         a model trained on classes alone.
     gate
         Recognises the sounds that are of any class of the model; see `open_set`. The shipped model
-        has one, in a file of its own.
+        has one, in a separate file.
     """
 
     header: JsonDict
