@@ -41,8 +41,8 @@ class Classifier:
         Base types and trained types over the backbone, replacing the base types that ship; None for
         a model trained on classes alone.
     gate
-        Recognises the sounds that are of any class of the model; see `open_set`. The shipped model
-        has one, in a separate file.
+        A classifier that has the classes of the model and further types; see `open_set`. The
+        shipped model has one, in a separate file.
     """
 
     header: JsonDict
@@ -56,6 +56,16 @@ class Classifier:
     def input_kinds(self) -> frozenset[str]:
         """The inputs of the estimators: ``features``, ``textures``, ``samples``."""
         return frozenset(member.input_kind for member in self.members)
+
+    @property
+    def quick_members(self) -> tuple[Estimator, ...]:
+        """The estimators that vote beside base types: all but those over textures.
+
+        Textures take a third of the time of segment classification, and beside base types they
+        change the accuracy by three clips of 318 or less (docs/model.md). Every model has other
+        estimators: see `model_file`.
+        """
+        return tuple(each for each in self.members if each.input_kind != "textures")
 
     @property
     def trained_types(self) -> tuple[str, ...]:

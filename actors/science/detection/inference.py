@@ -29,7 +29,7 @@ from actors.science.detection.chunks import (
 from actors.science.detection.classifier import Classifier
 from actors.science.detection.contrast import Surroundings
 from actors.science.detection.decoding import find_segments
-from actors.science.detection.ensemble import Array
+from actors.science.detection.ensemble import Array, Estimator
 from actors.science.detection.holes import Interval
 from actors.science.detection.second_opinion import SecondOpinion
 from actors.science.detection.segment_views import (
@@ -179,9 +179,10 @@ def find_events(
     least = naming.least_of(model, with_base_types=opinion is not None)
     least |= {name: min(p, least.get(name, segmentation.THRESHOLD)) for name, p in asked.items()}
     views = views_by_frames(read, grid)
-    own = segment_classifier(model, scores, views)
-    gate = gate_classifier(model, scores, views)
-    classify, classify_steady = naming.classifiers(own, model, opinion, least, grid, gate)
+    own = segment_classifier(model, scores, views, with_base_types=opinion is not None)
+    classify, classify_steady = naming.classifiers(
+        own, model, opinion, least, grid, gate_votes(model, scores, views)
+    )
     found = segmentation.merge(
         scores,
         classes=model.classes,
@@ -221,25 +222,33 @@ def blur_s(model: Classifier) -> float:
 
 
 def segment_classifier(
-    model: Classifier, scores: Array, views: Callable[[int, int], Views]
+    model: Classifier,
+    scores: Array,
+    views: Callable[[int, int], Views],
+    *,
+    with_base_types: bool = False,
 ) -> naming.ScoreSegment:
     """Return a function that classifies segments of a recording by the model.
 
     ``scores`` are the framewise scores of the whole recording, on its grid; ``views`` gives the
-    other inputs of a segment.
+    other inputs of a segment. With base types, only the model's `quick_members` vote.
     """
+    members = model.quick_members if with_base_types else model.members
 
     def score(first: int, stop: int) -> Array:
-        return classify_segment(model, views(first, stop), first=scores[first:stop])
+        return classify_segment(model, views(first, stop), first=scores[first:stop], by=members)
 
     return score
 
 
-def gate_classifier(
+def gate_votes(
     model: Classifier, scores: Array, views: Callable[[int, int], Views]
-) -> naming.ScoreSegment | None:
-    """Return a function that classifies segments by the gate of the model, if it has one."""
-    return None if model.gate is None else segment_classifier(model.gate, scores, views)
+) -> naming.Votes | None:
+    """Return a function that classifies segments by each estimator of the model's gate, if any."""
+    gate = model.gate
+    if gate is None:
+        return None
+    return lambda first, stop: votes_on(gate.members, views(first, stop), first=scores[first:stop])
 
 
 def in_memory(samples: Array) -> Read:
@@ -252,7 +261,9 @@ def in_memory(samples: Array) -> Read:
     return read
 
 
-def classify_segment(model: Classifier, views: Views, *, first: Array) -> Array:
+def classify_segment(
+    model: Classifier, views: Views, *, first: Array, by: Sequence[Estimator] | None = None
+) -> Array:
     """Compute the class probabilities of a segment.
 
     Parameters
@@ -263,22 +274,35 @@ def classify_segment(model: Classifier, views: Views, *, first: Array) -> Array:
         Its inputs; see `segment_views`.
     first : numpy.ndarray [shape=(n_steps, n_classes)]
         Its framewise scores.
+    by
+        The estimators that vote; all of the model by default.
 
     Returns
     -------
     numpy.ndarray [shape=(n_classes,), dtype=float32]
         Sums to 1.
     """
-    weights = [member.weight for member in model.members]
-    opinions = [
-        _pooled(first)
-        if member.input_kind == "samples"
-        else _pooled(ensemble.vote([member], [member.logits(views(member.input_kind))]))
-        for member in model.members
-    ]
-    voted = np.average(opinions, axis=0, weights=weights)
+    members = model.members if by is None else by
+    weights = [member.weight for member in members]
+    voted = np.average(votes_on(members, views, first=first), axis=0, weights=weights)
     sharpened = np.maximum(voted, _LEAST_PROBABILITY) ** (1.0 / model.vote_temperature)
     return np.asarray(sharpened / sharpened.sum(), dtype=np.float32)
+
+
+def votes_on(members: Sequence[Estimator], views: Views, *, first: Array) -> NDArray[np.float64]:
+    """Return the class probabilities of a segment by each of some estimators.
+
+    ``views`` and ``first`` are those of `classify_segment`. Returns
+    [shape=(n_estimators, n_classes)].
+    """
+    return np.stack(
+        [
+            _pooled(first)
+            if member.input_kind == "samples"
+            else _pooled(ensemble.vote([member], [member.logits(views(member.input_kind))]))
+            for member in members
+        ]
+    )
 
 
 def _pooled(rows: NDArray[np.floating]) -> NDArray[np.float64]:

@@ -5,6 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 
+import numpy as np
+from numpy.typing import NDArray
+
 from actors.science.detection import open_set, second_opinion, segmentation
 from actors.science.detection.chunks import RATE_HZ, STEP, Grid
 from actors.science.detection.classifier import Classifier
@@ -16,6 +19,8 @@ from actors.science.types import TypeProbability
 
 #: Returns the class probabilities [shape=(n_classes,)] of the frames ``[first, stop)``.
 ScoreSegment = Callable[[int, int], Array]
+#: Returns those by each estimator [shape=(n_estimators, n_classes)].
+Votes = Callable[[int, int], NDArray[np.float64]]
 
 
 def least_of(model: Classifier, *, with_base_types: bool) -> dict[str, float]:
@@ -33,16 +38,16 @@ def classifiers(
     opinion: SecondOpinion | None,
     least: Mapping[str, float],
     grid: Grid,
-    score_gate: ScoreSegment | None = None,
+    gate_votes: Votes | None = None,
 ) -> tuple[segmentation.ClassifySegment, segmentation.ClassifySegment | None]:
     """Return the classifier of segments, and that of steady sound if there are base types.
 
-    ``score`` and ``score_gate`` classify by the model and by its gate; the latter is used only
+    ``score`` and ``gate_votes`` classify by the model and by its gate; the latter is used only
     without base types.
     """
     if opinion is None:
         named = by_model(score, model, least)
-        return (named if score_gate is None else gated(named, score_gate, model)), None
+        return (named if gate_votes is None else gated(named, gate_votes, model)), None
     return by_both(score, model, opinion, least, grid), by_base_types(opinion, least, grid)
 
 
@@ -58,21 +63,23 @@ def by_model(
 
 
 def gated(
-    classify: segmentation.ClassifySegment, score_gate: ScoreSegment, model: Classifier
+    classify: segmentation.ClassifySegment, gate_votes: Votes, model: Classifier
 ) -> segmentation.ClassifySegment:
-    """Reject the types of segments that are probably of no class of the model.
+    """Reject the types of segments that are probably of another type.
 
     Their candidates are kept.
     """
-    assert model.gate is not None
-    column = model.gate.classes.index(open_set.KNOWN)
+    gate = model.gate
+    assert gate is not None
+    weights = [member.weight for member in gate.members]
 
     def name(first: int, stop: int) -> segmentation.Named:
         found = classify(first, stop)
         if not found.answers:
             return found
-        known = float(score_gate(first, stop)[column])
-        is_known = open_set.is_known(found.answers[0].score, known)
+        [answer] = found.answers
+        by_gate = gate_votes(first, stop)[:, gate.classes.index(answer.noise_type)]
+        is_known = open_set.is_known(answer.score, by_gate, weights=weights)
         return found if is_known else replace(found, answers=())
 
     return name

@@ -22,11 +22,11 @@ from actors.science.types import BACKGROUND, TypeProbability
 
 Floats = NDArray[np.float64]
 
-#: Weights of a type's log-odds by the base types and by the model, and the bias of their sum.
-OF_BASE, OF_MODEL, OFFSET = 0.8, 0.4, 0.5
+#: Weights of a type's log-odds by the base types and by the model, and what is added to their sum.
+OF_BASE, OF_MODEL, OFFSET = 0.9, 0.35, 0.5
 
 #: Minimum probability for reporting an event as a type, and as a group.
-LEAST_OF_TYPE, LEAST_OF_GROUP = 0.25, 0.55
+LEAST_OF_TYPE, LEAST_OF_GROUP = 0.3, 0.55
 
 #: Minimum probability for reporting further types of a segment.
 LEAST_OF_FURTHER = 0.75

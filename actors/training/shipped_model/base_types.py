@@ -36,7 +36,7 @@ from actors.training.shipped_model.base_type_examples import (
 #: sound alike, 1 every type.
 WEIGHT_PENALTY, BIAS_PENALTY, BALANCE = 0.02, 0.03, 0.5
 
-VERSION = "2.0.0"
+VERSION = "2.1.0"
 
 
 def types_of_head() -> tuple[str, ...]:

@@ -1,48 +1,56 @@
-"""Train the gate of the shipped model: which sounds are of any of its classes.
+"""Train the gate of the shipped model, which rejects sounds of other types than its classes.
 
     python -m actors.training.shipped_model.gate --data FOLDER --gate FILE
 
-``FOLDER`` is that of `data_folder`. Everyday noise of other types than the model's classes is what
-the gate learns to reject.
+``FOLDER`` is that of `data_folder`. The gate learns the classes of the model and all types of
+everyday noise, each as a class.
 """
 
 from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
 import soxr
 from numpy.typing import NDArray
 
-from actors.science.detection import classifier, inference, segment_views
+from actors.science.detection import classifier
 from actors.science.detection.chunks import RATE_HZ
 from actors.science.detection.classifier import Classifier
+from actors.science.detection.ensemble import Estimator
 from actors.science.detection.features import FEATURE_VERSION
-from actors.science.detection.open_set import KNOWN
+from actors.science.detection.segment_views import VIEWS
 from actors.science.detection.tagging.backbone import RATE_HZ as WIDE_HZ
 from actors.science.types import BACKGROUND
-from actors.training import algorithms, sounds
-from actors.training.shipped_model import base_type_examples, data_folder
+from actors.training import mixtures, partners
+from actors.training.dataset import LabelledClip
+from actors.training.partners import Partner
+from actors.training.shipped_model import base_type_examples, data_folder, recipe
 from actors.training.sounds import Sound
 
-SEED, VERSION = 20_243, "1.0.0"
+SEED, VERSION = 20_243, "2.0.0"
 
-#: Copies of each sound, besides the sound itself, and the most chunks of each.
-COPIES, CHUNKS = 2, 3
+#: Mixtures of each recording, and of each synthesised sound and piece of background. The mixtures
+#: of all types are made alike, so that neither noise nor level distinguishes them.
+OF_RECORDING, OF_OTHERS = recipe.COPIES, 2
 
-#: Support vectors over features reject foreign sounds best (docs/model.md).
-ALGORITHM = "svm"
+#: Recordings that are longer than a mixture by this many samples are used from both ends.
+_BOTH_ENDS = RATE_HZ
+
+#: The estimators. Each errs on other sounds, and each improves the gate (docs/model.md).
+ESTIMATORS = (Partner("lda"), Partner("mlp"), Partner("lda", view="textures"))
 
 
 @dataclass(frozen=True, eq=False)
 class GateExamples:
-    """Features of chunks [shape=(n, N_FEATURES)], with the class and the group of each."""
+    """Views of chunks, each [shape=(n, width)], with the class and the group of each chunk."""
 
-    features: NDArray[np.float32]
+    views: Mapping[str, NDArray[np.float32]]
     labels: NDArray[np.str_]
     groups: NDArray[np.str_]
 
@@ -50,35 +58,43 @@ class GateExamples:
 def examples(
     given: Sequence[Sound], beds: Sequence[Sound], *, classes: Sequence[str]
 ) -> GateExamples:
-    """Compute the features of sounds and of copies of them over backgrounds."""
+    """Compute the views of mixtures of sounds, and of pieces of backgrounds.
+
+    The class of a sound is the one of ``classes`` that it has, or else its type.
+    """
     rng = np.random.default_rng(SEED)
+    pieces = [piece for bed in beds for piece in base_type_examples.pieces(bed, rng)]
     rows = [
-        (chunk, KNOWN if each.right & {*classes} else BACKGROUND, each.group)
-        for each in given
-        if each.types
-        for version in _versions(each, beds, rng)
-        for chunk in _chunks(version)
+        (views, clip.label, clip.group)
+        for each in (*given, *(replace(piece, origin="") for piece in pieces))
+        for clip in _clips(each, classes)
+        for scene in islice(recipe.copies(clip, rng), OF_RECORDING if each.origin else OF_OTHERS)
+        for views in mixtures.views_of(scene, rng)
     ]
-    features, labels, groups = zip(*rows, strict=True)
-    return GateExamples(np.stack(features), np.array(labels), np.array(groups))
+    views, labels, groups = zip(*rows, strict=True)
+    return GateExamples(
+        {view: np.stack([each[view] for each in views]) for view in VIEWS},
+        np.array(labels),
+        np.array(groups),
+    )
 
 
 def fit(given: GateExamples, *, without: str = "") -> Classifier:
     """Train the gate without the sounds of a group."""
     kept = given.groups != without
-    members = algorithms.fit(
-        ALGORITHM,
-        given.features[kept],
-        given.labels[kept],
-        groups=given.groups[kept],
-        seed=SEED,
-    )
+    labels, groups = given.labels[kept], given.groups[kept]
+    views = {view: rows[kept] for view, rows in given.views.items()}
+    members: list[Estimator] = []
+    for estimator in ESTIMATORS:
+        found = partners.fit([estimator], views, labels, groups=groups, seed=SEED)
+        # The networks of one estimator share its weight.
+        members += [replace(member, weight=1.0 / len(found)) for member in found]
     header = {
         "name": "clamor-gate",
         "version": VERSION,
-        "algorithm": ALGORITHM,
+        "algorithm": " + ".join(f"{name} ({view})" for name, view in ESTIMATORS),
         "feature_version": FEATURE_VERSION,
-        "classes": sorted({*given.labels.tolist()}),
+        "classes": sorted({*labels.tolist()}),
         "credits": "CREDITS-types.md",
     }
     return Classifier.make(header, members=members)
@@ -90,18 +106,15 @@ def held_out(given: Sequence[Sound], beds: Sequence[Sound]) -> dict[str, Classif
     return {group: fit(learnt, without=group) for group in np.unique(learnt.groups).tolist()}
 
 
-def _versions(sound: Sound, beds: Sequence[Sound], rng: np.random.Generator) -> Iterator[Sound]:
-    yield replace(sound, samples=sounds.cut(sound.samples, rng))
-    for _ in range(COPIES):
-        yield sounds.copy(sound, beds, rng)
-
-
-def _chunks(sound: Sound) -> Iterator[NDArray[np.float32]]:
-    narrow = soxr.resample(sound.samples, WIDE_HZ, RATE_HZ)
-    read, margin = inference.in_memory(narrow), segment_views.MARGIN
-    ranges = segment_views.chunks_of(0, narrow.size, n_samples=narrow.size)
-    for start, stop in ranges[:CHUNKS]:
-        yield segment_views.chunk_features(read(start - margin, stop + margin))
+def _clips(sound: Sound, classes: Sequence[str]) -> Iterator[LabelledClip]:
+    """Return the first seconds of a sound, and the last ones of a long one."""
+    own = sorted(sound.right & {*classes})
+    label = own[0] if own else (*sound.types, BACKGROUND)[0]
+    narrow = np.asarray(soxr.resample(sound.samples, WIDE_HZ, RATE_HZ), dtype=np.float32)
+    yield LabelledClip(sound.name, label, sound.group, narrow)
+    if narrow.size > mixtures.N_SAMPLES + _BOTH_ENDS:
+        last = narrow[-mixtures.N_SAMPLES :]
+        yield LabelledClip(sound.name, label, sound.group, last)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

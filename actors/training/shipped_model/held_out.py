@@ -187,10 +187,12 @@ def _hear(
     named: dict[str, segmentation.ClassifySegment] = {}
     steady: dict[str, segmentation.ClassifySegment] = {}
     for fold, model in models.items():
-        own = inference.segment_classifier(model, scores, views)
+        own = inference.segment_classifier(
+            model, scores, views, with_base_types=opinions is not None
+        )
         least = naming.least_of(model, with_base_types=opinions is not None)
         opinion = None if opinions is None else opinions[fold]
-        gate = inference.gate_classifier(model, scores, views)
+        gate = inference.gate_votes(model, scores, views)
         named[fold], classify_steady = naming.classifiers(own, model, opinion, least, grid, gate)
         if classify_steady is not None:
             steady[fold] = classify_steady

@@ -173,7 +173,7 @@ def test_without_the_backbone_the_gate_of_the_shipped_model_is_asked(
     tagging: Runtime, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     use(tagging, None)
-    monkeypatch.setattr(open_set, "is_known", lambda _confidence, _known: False)
+    monkeypatch.setattr(open_set, "is_known", lambda *_args, **_named: False)
     session_id = add(tagging, recordings.encode(recordings.demo()))
     run_to_the_end(tagging, session_id)
     with tagging.store.reading() as tx:

@@ -6,6 +6,8 @@ Tests that need the published weights are skipped if these are not beside the ch
 from __future__ import annotations
 
 import io
+import shutil
+import subprocess
 from functools import cache
 
 import numpy as np
@@ -25,7 +27,7 @@ from actors.science.detection.tagging.backbone import BackboneNetwork
 from actors.science.detection.tagging.tagger import Tagger
 from actors.science.levels.totals import Totals
 from actors.science.types import Event
-from tests.support import weights
+from tests.support import programs, servers, weights
 
 Samples = NDArray[np.float32]
 
@@ -162,6 +164,32 @@ def test_the_sea_that_fills_a_recording_has_its_name(beside: bool) -> None:
         pytest.skip("the recordings of real background are not beside this checkout")
     events, _ = hear(path.read_bytes(), beside=beside)
     assert shares(events, soundfile.info(path).duration).get("sea_waves", 0.0) > 0.8
+
+
+# -- Speech --------------------------------------------------------------------------------------
+
+#: Clean speech by espeak-ng: a voice, and what it says.
+SPOKEN = {
+    "en": "The council will measure the noise along the railway line until the spring.",
+    "en-us+f3": "Residents may attend the meeting on Tuesday evening in the old town hall.",
+    "de": "Die Stadt misst den Laerm an der Bahnstrecke und gibt ihn im Sommer bekannt.",
+    "fr+f4": "La ville va mesurer le bruit le long de la voie, et publiera les resultats.",
+    "es": "El ayuntamiento ha decidido medir el ruido junto a la linea del tren.",
+}
+
+
+def test_clean_speech_is_speech_and_nothing_else() -> None:
+    """At most one of the voices gets no event; none gets an event of another type."""
+    if shutil.which("espeak-ng") is None:
+        servers.unavailable(programs.remedy("espeak-ng"))
+    n_found = 0
+    for voice, text in SPOKEN.items():
+        command = ["espeak-ng", "-v", voice, "--stdout", text]
+        spoken = subprocess.run(command, capture_output=True, check=True).stdout
+        types = {event.noise_type for event in hear(spoken, beside=True)[0]}
+        assert types <= {"speech"}, voice
+        n_found += bool(types)
+    assert n_found >= len(SPOKEN) - 1
 
 
 # -- Channels -----------------------------------------------------------------------------------

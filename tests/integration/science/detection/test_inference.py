@@ -247,6 +247,33 @@ def test_the_votes_temperature_makes_it_surer_and_keeps_the_order() -> None:
     np.testing.assert_allclose(surer, usual**2 / (usual**2).sum(), rtol=1e-3)
 
 
+def test_beside_base_types_textures_are_not_computed() -> None:
+    samples = noise(SHORT)
+    scores = inference.score_recording(BOTH, samples)
+    of_frames = segment_views.views_by_frames(inference.in_memory(samples), Grid(samples.size))
+    asked: list[str] = []
+
+    def views(first: int, stop: int) -> segment_views.Views:
+        def view(name: str) -> Samples:
+            asked.append(name)
+            return of_frames(first, stop)(name)
+
+        return view
+
+    def classify(model: Classifier, *, with_base_types: bool) -> Samples:
+        asked.clear()
+        score = inference.segment_classifier(model, scores, views, with_base_types=with_base_types)
+        return score(50, 90)
+
+    alone = classify(BOTH, with_base_types=False)
+    assert set(asked) == {"features", "textures"}
+    beside = classify(BOTH, with_base_types=True)
+    assert set(asked) == {"features"}
+    assert not np.allclose(beside, alone, atol=1e-3)
+    plain = voting("samples", "features")
+    np.testing.assert_array_equal(beside, classify(plain, with_base_types=False))
+
+
 @given(data=st.data(), n_samples=st.integers(1, 10 * RATE_HZ))
 def test_the_second_look_takes_the_stretch_and_enough_around_it(
     data: st.DataObject, n_samples: int
