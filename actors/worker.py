@@ -26,8 +26,8 @@ from actors.maintenance.health import health_check
 from actors.maintenance.retention import cleanup_failed_sessions, cleanup_old_sessions
 from actors.maintenance.vacuum import vacuum_database
 from actors.messaging import broker, kinds, messages, queues
-from actors.messaging.broker import QuorumBroker
 from actors.messaging.messages import Nudge
+from actors.messaging.rabbitmq import QuorumBroker
 from actors.observability import probe_listener, tracing
 from actors.observability.logs import configure
 from actors.observability.metrics import ProcessMetrics, expect_runs
@@ -40,6 +40,11 @@ from db import migrate
 from db.settings import from_environment
 
 log = structlog.get_logger(__name__)
+
+#: A worker without a broker for this long is not live, so that Kubernetes restarts it: a restart
+#: helps if its credentials or its view of the network are stale. In an outage that lasts longer, a
+#: worker continues by polling after each restart.
+UNWELL_S = 900.0
 
 
 def _process_audio_file(runtime: Runtime, nudge: messages.ProcessAudioFile) -> None:
@@ -133,11 +138,17 @@ def _serve_probes(runtime: Runtime) -> None:
         "backbone": runtime.backbone_state,
     }
     registry.register(metrics)
+    broker = runtime.publisher.broker
     readiness = Readiness(
-        needed={"database": partial(migrate.check, runtime.store), "blobs": runtime.blobs.check},
-        shown={"broker": partial(queues.check, runtime.publisher.broker)},
+        needed={
+            "database": partial(migrate.check, runtime.store),
+            "blobs": runtime.blobs.check,
+            "broker": partial(queues.check_consumers, broker),
+        },
     )
-    app = probe_listener.application(readiness, registry)
+    app = probe_listener.application(
+        readiness, registry, is_well=lambda: queues.away_s(broker) < UNWELL_S
+    )
     probe_listener.start(app, runtime.settings.probe_address)
 
 
@@ -151,6 +162,7 @@ def declare(consuming: dramatiq.Broker, runtime: Runtime) -> None:
             time_limit=watchdog.limit_s(kind.message, runtime.settings) * 1_000,
             **jobs.options_for(kind.message),
         )(_receiver(runtime, kind.message))
+    runtime.turns.handle = lambda nudge: HANDLERS[type(nudge)](runtime, nudge)
     consuming.add_middleware(WorkerLifecycle(runtime))
 
 
@@ -172,6 +184,7 @@ class WorkerLifecycle(Middleware):
 
     def after_worker_boot(self, broker: dramatiq.Broker, _worker: dramatiq.Worker) -> None:
         self._recovery.start()
+        self._runtime.turns.take_due = self._recovery.take_short
         if isinstance(broker, QuorumBroker):
             broker.poll(self._recovery.take_due)
         try:
@@ -179,6 +192,9 @@ class WorkerLifecycle(Middleware):
         except Exception as error:
             # Postgres or the blob store is unavailable: the first recording registers the model.
             log.warning("model_not_registered", error=type(error).__name__)
+
+    def before_worker_shutdown(self, _broker: dramatiq.Broker, _worker: dramatiq.Worker) -> None:
+        self._runtime.turns.stop()
 
     def after_worker_shutdown(self, _broker: dramatiq.Broker, _worker: dramatiq.Worker) -> None:
         self._recovery.stop()

@@ -64,7 +64,7 @@ def look(
     """Return the oldest dead letters of a queue. They stay in the queue, in their order.
 
     Each is fetched and requeued, which a dead-letter queue does not count as a delivery (see
-    :class:`actors.messaging.broker.QuorumBroker`). Other clients do not see them meanwhile.
+    :class:`actors.messaging.rabbitmq.QuorumBroker`). Other clients do not see them meanwhile.
 
     Raises
     ------

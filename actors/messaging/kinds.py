@@ -34,6 +34,8 @@ class WorkKind:
     deadline_s: float
     #: The work items: their table, which of them wait, and how a message names one.
     rows: WorkRows
+    #: Whether a worker may do it between the pieces of longer work: a few seconds each, most often.
+    is_short: bool = False
 
 
 def _job(message: type[Nudge], *, deadline_s: float) -> WorkKind:
@@ -43,26 +45,35 @@ def _job(message: type[Nudge], *, deadline_s: float) -> WorkKind:
 
 KINDS: tuple[WorkKind, ...] = (
     # Fetches a recording that is stored elsewhere (`audio/fetch.py`), or only reads the header.
-    WorkKind(messages.ProcessAudioFile, deadline_s=900.0, rows=queue_queries.sessions_in("queued")),
+    WorkKind(
+        messages.ProcessAudioFile,
+        deadline_s=900.0,
+        rows=queue_queries.sessions_in("queued"),
+        is_short=True,
+    ),
     # Decodes a day of audio at most.
     WorkKind(
         messages.SplitRecording, deadline_s=1_500.0, rows=queue_queries.sessions_in("splitting")
     ),
     # A minute of audio, which takes one or two seconds at most.
-    WorkKind(messages.DetectSpan, deadline_s=120.0, rows=queue_queries.SPANS),
+    WorkKind(messages.DetectSpan, deadline_s=120.0, rows=queue_queries.SPANS, is_short=True),
     WorkKind(
-        messages.AggregateSession, deadline_s=900.0, rows=queue_queries.sessions_in("aggregating")
+        messages.AggregateSession,
+        deadline_s=900.0,
+        rows=queue_queries.sessions_in("aggregating"),
+        is_short=True,
     ),
     # Computes for a second or two, over a day of levels at most.
     WorkKind(
         messages.AnalyzeSession,
         deadline_s=120.0,
         rows=queue_queries.pending(AnalysisJob, session_id=AnalysisJob.id),
+        is_short=True,
     ),
     # Copies a page of recordings.
     WorkKind(messages.BatchProcessFiles, deadline_s=1_500.0, rows=queue_queries.BATCHES),
     # One request, which itself times out after ten seconds.
-    WorkKind(messages.DeliverWebhook, deadline_s=60.0, rows=queue_queries.WEBHOOKS),
+    WorkKind(messages.DeliverWebhook, deadline_s=60.0, rows=queue_queries.WEBHOOKS, is_short=True),
     WorkKind(
         messages.TrainNoiseClassifier,
         deadline_s=1_500.0,

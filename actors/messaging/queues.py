@@ -24,8 +24,8 @@ from dramatiq.errors import BrokerConnectionError
 from pika.adapters.utils.connection_workflow import AMQPConnectorException
 
 from actors.messaging import kinds, messages
-from actors.messaging.broker import QuorumBroker
 from actors.messaging.messages import Nudge
+from actors.messaging.rabbitmq import NOT_FOUND, QuorumBroker
 
 log = structlog.get_logger(__name__)
 
@@ -59,6 +59,20 @@ def check(broker: dramatiq.Broker) -> None:
     if not isinstance(broker, StubBroker):
         with connected(broker):
             pass
+
+
+def check_consumers(broker: dramatiq.Broker) -> None:
+    """Raise :class:`BrokerUnavailable` unless this process consumes its queues, and publishes.
+
+    Unlike :func:`check`, it opens no connection.
+    """
+    if away_s(broker):
+        raise BrokerUnavailable("RabbitMQ was away at the last try")
+
+
+def away_s(broker: dramatiq.Broker) -> float:
+    """Return for how many seconds the broker has been away; 0 if it is not."""
+    return broker.away_s if isinstance(broker, QuorumBroker) else 0.0
 
 
 def depths(broker: dramatiq.Broker, *, prefix: str, api_url: str = "") -> list[Depth]:
@@ -120,9 +134,6 @@ def count(connection: pika.BlockingConnection, queue: str) -> tuple[int, int]:
         return 0, 0
     channel.close()
     return declared.message_count, declared.consumer_count
-
-
-NOT_FOUND = 404
 
 
 def _unacked(api_url: str, virtual_host: str) -> dict[str, int]:

@@ -103,10 +103,13 @@ def start(app: Application, address: tuple[str, int]) -> None:
     threading.Thread(target=server.serve_forever, name="probes", daemon=True).start()
 
 
-def application(readiness: Readiness, registry: CollectorRegistry) -> Application:
+def application(
+    readiness: Readiness, registry: CollectorRegistry, *, is_well: Callable[[], bool] = lambda: True
+) -> Application:
     """Return the probes and the metrics of a process without an API.
 
-    ``/health/live`` shows that the process answers, ``/health/ready`` whether it can do its work.
+    ``/health/live`` shows that the process answers and is well: that a restart would not help it.
+    ``/health/ready`` shows whether it can do its work.
     """
 
     def answer(env: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
@@ -114,7 +117,8 @@ def application(readiness: Readiness, registry: CollectorRegistry) -> Applicatio
         if env["PATH_INFO"] == "/metrics":
             media, body = CONTENT_TYPE_LATEST, generate_latest(registry)
         elif env["PATH_INFO"] == "/health/live":
-            body = _health(is_well=True, checks={})
+            status = HTTPStatus.OK if (well := is_well()) else HTTPStatus.SERVICE_UNAVAILABLE
+            body = _health(is_well=well, checks={})
         elif env["PATH_INFO"] == "/health/ready":
             is_ready, checks = readiness.look()
             status = HTTPStatus.OK if is_ready else HTTPStatus.SERVICE_UNAVAILABLE

@@ -19,6 +19,8 @@ pytestmark = pytest.mark.acceptance
 
 #: The end of a recording that no message announces, on a busy machine. Recovery's lease is longer.
 COMPLETED_S = 20.0
+#: The answer to a post, which waits for no message.
+ANSWER_S = 2.0
 LEASE_S = 60.0
 
 
@@ -69,8 +71,41 @@ def test_recordings_are_completed_without_rabbitmq(
             await_lines(worker.log, "broker_back", 1)
             completed_in(client, recording)
             rabbitmq.stop()
-    # Nothing was lost, and libraries do not say that it was.
+    # Nothing was lost, and libraries do not say that it was. One line tells of each outage.
     for log in tmp_path.glob("*.log"):
         levels = [json.loads(line)["level"] for line in log.read_text().splitlines()]
         assert "critical" not in levels
-    assert "Consumer encountered" in worker.log.read_text()
+    assert worker.log.read_text().count('"event": "broker_away"') == 2
+
+
+@pytest.mark.parametrize("fault", ["stands_still", "raises_an_alarm"])
+def test_a_rabbitmq_that_takes_no_messages_delays_nothing(
+    memory_settings: Settings, rabbitmq: servers.PrivateRabbitmq, tmp_path: Path, fault: str
+) -> None:
+    settings = replace(memory_settings, amqp_url=rabbitmq.url, queue_prefix=fault, lease_s=5.0)
+    recording = tmp_path / "demo.flac"
+    recording.write_bytes(recordings.encode(recordings.demo()))
+    with Cluster(settings, tmp_path) as cluster, cluster.api() as client:
+        worker = cluster.worker()
+        completed_in(client, recording)
+        if fault == "stands_still":
+            rabbitmq.freeze()
+        else:
+            rabbitmq.control("set_vm_memory_high_watermark", "0.000001")
+        try:
+            for times in (1, 2, 3):
+                began = time.monotonic()
+                session_id = client.upload(recording)
+                assert time.monotonic() - began < ANSWER_S
+                assert client.wait(session_id).state == "completed"
+                if times == 1:
+                    await_lines(worker.log, "broker_away", 1)
+                else:
+                    assert time.monotonic() - began < COMPLETED_S
+        finally:
+            if fault == "stands_still":
+                rabbitmq.thaw()
+            else:
+                rabbitmq.control("set_vm_memory_high_watermark", "0.4")
+        await_lines(worker.log, "broker_back", 1)
+        assert completed_in(client, recording) < COMPLETED_S

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import uuid
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import pika
 import pytest
 from dramatiq.brokers.stub import StubBroker
 
-from actors.messaging import broker, kinds, messages
+from actors.messaging import broker, kinds, messages, rabbitmq
 from actors.messaging.broker import Publisher
 from actors.messaging.messages import DetectSpan, SplitRecording
 from db.settings import Settings
@@ -53,7 +54,7 @@ def test_queues_are_quorum_queues_with_a_delivery_limit(rabbit_settings: Setting
             durable=True,
             arguments={
                 "x-queue-type": "quorum",
-                "x-delivery-limit": broker.DELIVERY_LIMIT,
+                "x-delivery-limit": rabbitmq.DELIVERY_LIMIT,
                 "x-dead-letter-exchange": "",
                 "x-dead-letter-routing-key": f"{queue}.XQ",
             },
@@ -67,18 +68,17 @@ def test_an_ack_after_a_reconnect_does_not_hit_another_message(rabbit_settings: 
     queue = queue_of(DetectSpan, rabbit_settings)
     for index in range(2):
         messages.send(span(index), broker=rabbit, prefix=rabbit_settings.queue_prefix)
-    old = rabbit.consume(queue, prefetch=1, timeout=5_000)
-    held = next(old)
-    old.connection.close()
+    consumer = rabbit.consume(queue, prefetch=1, timeout=20_000)
+    held = next(consumer)
+    held.channel.connection.add_callback_threadsafe(held.channel.connection.close)
 
-    new = rabbit.consume(queue, prefetch=1, timeout=5_000)
-    delivered = next(new)
-    assert delivered._tag == held._tag == 1
-    new.ack(held)
-    new.nack(held)
-    new.close()
+    delivered = eventually(partial(next, consumer), what="a message of the next connection")
+    assert delivered.tag == held.tag == 1
+    consumer.ack(held)
+    consumer.nack(held)
+    consumer.close()
 
-    last = rabbit.consume(queue, prefetch=2, timeout=5_000)
+    last = rabbit.consume(queue, prefetch=2, timeout=20_000)
     still_there = {next(last).kwargs["span_index"] for _ in range(2)}
     assert still_there == {0, 1}
     last.close()
@@ -103,7 +103,7 @@ def test_the_queue_is_made_again_when_it_was_removed(rabbit_settings: Settings) 
     assert publisher.send(span(1)).result(timeout=20)
 
     def counted() -> bool:
-        return bool(rabbit.get_queue_message_counts(queue)[0] == 1)
+        return bool(rabbit.count(queue)[0] == 1)
 
     eventually(counted, timeout_s=60, what="the message in the new queue")
     publisher.close()

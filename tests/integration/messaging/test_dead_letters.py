@@ -18,7 +18,7 @@ from sqlalchemy import text
 
 from actors import worker
 from actors.execution.runtime import Runtime
-from actors.messaging import broker, dead_letters, messages, queues
+from actors.messaging import broker, dead_letters, messages, queues, rabbitmq
 from actors.messaging.dead_letters import Fate
 from actors.messaging.messages import DetectSpan, ProcessAudioFile
 from db.blobs.keys import recording_key
@@ -53,7 +53,7 @@ def test_a_look_harms_no_dead_letter(rabbit: Any, prefix: str) -> None:
     """On a quorum queue each look would count as a delivery, up to the limit."""
     sent = [span(index) for index in range(3)]
     bury(rabbit, prefix, *sent)
-    for _ in range(4 * broker.DELIVERY_LIMIT):
+    for _ in range(4 * rabbitmq.DELIVERY_LIMIT):
         letters = dead_letters.look(rabbit, DetectSpan, prefix=prefix, limit=2)
         assert [letter.nudge for letter in letters] == sent[:2]
         assert depth(rabbit, prefix).dead == 3
@@ -69,7 +69,7 @@ def test_replay_brings_back_in_order_and_counts_deliveries_anew(rabbit: Any, pre
     queue = queue_of(DetectSpan, prefix)
     messages.send(span(0), broker=rabbit, prefix=prefix)
     # Redelivered again and again, as to workers that die handling it.
-    for _ in range(broker.DELIVERY_LIMIT + 1):
+    for _ in range(rabbitmq.DELIVERY_LIMIT + 1):
         method, _, _ = take(rabbit, queue)
         rabbit.channel.basic_nack(method.delivery_tag, requeue=True)
     eventually(lambda: depth(rabbit, prefix).dead == 1, timeout_s=60, what="its death")
