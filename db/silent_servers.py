@@ -10,6 +10,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable
+from concurrent.futures import Future
 from typing import Any, TypeVar
 
 import psycopg
@@ -78,6 +79,39 @@ class Breaker:
 
 class BoundedConnection(psycopg.Connection[Any]):
     """A connection that is closed when an answer takes too long."""
+
+    @classmethod
+    def connect_in_time(cls, within_s: float, *arguments: Any, **named: Any) -> BoundedConnection:
+        """Return a new connection; in another thread, as a resolver may block for ever.
+
+        The driver's own timeout only begins once the name of the host is resolved.
+
+        Raises
+        ------
+        ServerSilent
+            If there is none in time.
+        """
+        made: Future[BoundedConnection] = Future()
+
+        def connect() -> None:
+            try:
+                connection = cls.connect(*arguments, **named)
+            except Exception as error:
+                made.set_exception(error)
+                return
+            made.set_result(connection)
+            if abandoned.is_set():
+                connection.close()
+
+        abandoned = threading.Event()
+        threading.Thread(target=connect, name="connect", daemon=True).start()
+        try:
+            return made.result(within_s)
+        except TimeoutError:
+            abandoned.set()
+            if made.done() and made.exception() is None:
+                made.result().close()
+            raise ServerSilent(f"no connection within {within_s:g} s") from None
 
     #: How long one answer may take. None for no limit.
     answer_timeout_s: float | None = None

@@ -11,8 +11,8 @@ import shutil
 import tempfile
 import time
 from collections.abc import Iterable, Iterator, Mapping
-from concurrent.futures import Future, ThreadPoolExecutor, wait
-from contextlib import AbstractContextManager, contextmanager, suppress
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, NamedTuple, Self, cast
@@ -20,24 +20,24 @@ from urllib.parse import unquote, urlsplit
 
 import obstore
 from obstore.exceptions import BaseError
-from obstore.store import LocalStore, MemoryStore, ObjectStore, S3Store, from_url
+from obstore.store import LocalStore, ObjectStore, S3Store, from_url
 
-from db.blobs import durable, errors
+from db.blobs import bucket_files, durable, errors, files, patience
+from db.blobs.behind import Behind
+from db.blobs.breaker import BucketBreaker
 from db.blobs.errors import BlobMissing, StorageFull, StorageUnavailable, reading, writing
+from db.blobs.patience import Patience
 from db.settings import Settings, SettingsError
 from db.unreachable import first_line
 
 if TYPE_CHECKING:
-    from obstore.store import RetryConfig, S3Config
+    from obstore.store import S3Config
 
 #: The size of a part of an upload, and of a read. Larger takes more memory and fewer requests.
 PART_BYTES = 5 * 1024 * 1024
 #: Parts of one upload in flight at once; each is held in memory.
 PARTS_AT_ONCE = 2
 READ_BYTES = 1024 * 1024
-#: Retries inside the store's library, which no deadline can interrupt: well below the shortest
-#: deadline of a step. If the store is unavailable for longer, the step fails and is retried later.
-PATIENCE: RetryConfig = {"max_retries": 8, "retry_timeout": timedelta(seconds=20)}
 #: Threads that store blobs while the process computes: as many as a clip has blobs at once.
 BEHIND_THREADS = 2
 #: Keys per page of a listing.
@@ -69,12 +69,20 @@ class Blobs:
 
     Methods raise :class:`BlobMissing` for a missing key and :class:`BlobError` for all other
     failures: :class:`StorageUnavailable` or :class:`StorageFull` if they concern the whole store.
+    Each call to a bucket ends in time, and after a failure further ones fail at once for a while.
     """
 
-    def __init__(self, url: str, credentials: Mapping[str, str] | None = None) -> None:
+    def __init__(
+        self,
+        url: str,
+        credentials: Mapping[str, str] | None = None,
+        *,
+        waits: Patience = patience.OF_WORKERS,
+    ) -> None:
         parts = urlsplit(url)
         self._store: ObjectStore
         self._folder: Path | None = None
+        self._breaker: BucketBreaker | None = None
         if parts.scheme == "file":
             folder = Path(unquote(parts.path))
             durable.make_folder(folder)
@@ -82,13 +90,17 @@ class Blobs:
             self._folder = folder
         else:
             config = cast("S3Config", dict(credentials or {}))
-            self._store = from_url(url, config=config, retry_config=PATIENCE)
-        self._held: dict[str, MemoryStore] = {}
-        self._behind: dict[str, list[Future[None]]] = {}
+            self._store = from_url(
+                url, config=config, client_options=waits.client(), retry_config=waits.retries()
+            )
+            self._breaker = BucketBreaker()
+        #: The blobs in memory; None for a key that has none yet.
+        self._held: dict[str, bytes | None] = {}
+        self._behind: dict[str, Behind] = {}
         self._threads = ThreadPoolExecutor(BEHIND_THREADS, thread_name_prefix="blobs")
 
     @classmethod
-    def of(cls, settings: Settings) -> Self:
+    def of(cls, settings: Settings, *, waits: Patience = patience.OF_WORKERS) -> Self:
         """Open the store of an installation.
 
         Raises
@@ -97,7 +109,7 @@ class Blobs:
             If it is a folder that cannot be created, or a bucket that the library refuses.
         """
         try:
-            return cls(settings.blob_url, settings.s3_credentials)
+            return cls(settings.blob_url, settings.s3_credentials, waits=waits)
         except (OSError, BaseError) as error:
             reason = getattr(error, "strerror", None) or first_line(error)
             raise SettingsError(f"BLOB_URL cannot be used: {reason}") from error
@@ -108,7 +120,7 @@ class Blobs:
 
         For what one run writes and reads, and no row names.
         """
-        self._held |= dict.fromkeys(keys, MemoryStore())
+        self._held |= dict.fromkeys(keys)
         try:
             yield
         finally:
@@ -127,24 +139,17 @@ class Blobs:
         BlobError
             At the end of the block, if a blob could not be stored.
         """
-        stored: list[Future[None]] = []
+        stored = Behind(self._threads, keys, put=self._put_behind, finish=self._flush_names)
         with self.in_memory(*keys):
             self._behind |= dict.fromkeys(keys, stored)
             try:
                 yield
             finally:
                 # Also after an error, so that the caller can remove what was stored.
-                wait(stored)
+                stored.wait()
                 for key in keys:
                     del self._behind[key]
-        for each in stored:
-            each.result()
-
-    def _store_of(self, key: str) -> ObjectStore:
-        return self._held.get(key, self._store)
-
-    def _folder_of(self, key: str) -> Path | None:
-        return None if key in self._held else self._folder
+        stored.check()
 
     def put(self, key: str, content: bytes | Iterable[bytes]) -> None:
         """Store a blob atomically: nothing appears if ``content`` raises.
@@ -152,25 +157,39 @@ class Blobs:
         After the return the blob survives a power failure, so that a row may name it.
         """
         self._require_folder()
+        if key not in self._held:
+            self._put(key, content)
+            return
+        whole = content if isinstance(content, bytes) else b"".join(content)
+        self._held[key] = whole
         if (stored := self._behind.get(key)) is not None:
-            content = content if isinstance(content, bytes) else b"".join(content)
-            stored.append(self._threads.submit(self._put, self._store, self._folder, key, content))
-        self._put(self._store_of(key), self._folder_of(key), key, content)
+            stored.put(key, whole)
 
-    def _put(
-        self, store: ObjectStore, folder: Path | None, key: str, content: bytes | Iterable[bytes]
-    ) -> None:
-        if folder is not None:
+    def _put_behind(self, key: str, content: bytes) -> None:
+        """Store a blob, but for the flush of its name in a folder."""
+        if self._folder is None:
+            self._put(key, content)
+            return
+        with writing():
+            durable.write(self._folder, key, content)
+
+    def _flush_names(self, keys: Iterable[str]) -> None:
+        if self._folder is not None:
+            with writing():
+                durable.flush_names(self._folder, keys)
+
+    def _put(self, key: str, content: bytes | Iterable[bytes]) -> None:
+        if self._folder is not None:
             body = errors.Body()
-            with writing(body), durable.create(folder, key) as file, body:
+            with writing(body), durable.create(self._folder, key) as file, body:
                 out = errors.BlobWriter(file)
                 for piece in [content] if isinstance(content, bytes) else content:
                     out.write(piece)
             return
         pieces = None if isinstance(content, bytes) else errors.BlobPieces(content)
-        with writing(pieces):
+        with self._writing(pieces):
             obstore.put(
-                store,
+                self._store,
                 key,
                 content if pieces is None else pieces,
                 chunk_size=PART_BYTES,
@@ -182,49 +201,80 @@ class Blobs:
         """Write a blob piece by piece, in bounded memory, with the guarantees of :meth:`put`."""
         self._require_folder()
         body = errors.Body()
-        with writing(body), self._opened(key) as file, body:
+        calling = nullcontext() if key in self._held else self._calling()
+        with calling, writing(body), self._opened(key) as file, body:
             yield cast(IO[bytes], errors.BlobWriter(file))
 
+    @contextmanager
+    def _in_memory_writer(self, key: str) -> Iterator[IO[bytes]]:
+        file = io.BytesIO()
+        yield file
+        self.put(key, file.getvalue())
+
     def _opened(self, key: str) -> AbstractContextManager[Any]:
-        if (folder := self._folder_of(key)) is not None:
-            return durable.create(folder, key)
+        if key in self._held:
+            return self._in_memory_writer(key)
+        if self._folder is not None:
+            return durable.create(self._folder, key)
         return obstore.open_writer(
-            self._store_of(key), key, buffer_size=PART_BYTES, max_concurrency=PARTS_AT_ONCE
+            self._store, key, buffer_size=PART_BYTES, max_concurrency=PARTS_AT_ONCE
         )
+
+    def _held_blob(self, key: str) -> bytes | None:
+        """Return a blob that is in memory; None if its key is another's.
+
+        Raises
+        ------
+        BlobMissing
+        """
+        if key not in self._held:
+            return None
+        if (content := self._held[key]) is None:
+            raise BlobMissing(key)
+        return content
 
     def get(self, key: str) -> bytes:
         """Return a whole blob. Only for small ones."""
+        if (held := self._held_blob(key)) is not None:
+            return held
         with self._reading(key):
-            return bytes(obstore.get(self._store_of(key), key).bytes())
+            return bytes(obstore.get(self._store, key).bytes())
 
     def get_range(self, key: str, *, start: int, length: int) -> bytes:
         """Return ``length`` bytes from ``start``."""
+        if (held := self._held_blob(key)) is not None:
+            return held[start : start + length]
         with self._reading(key):
-            return bytes(obstore.get_range(self._store_of(key), key, start=start, length=length))
+            return bytes(obstore.get_range(self._store, key, start=start, length=length))
 
     def open(self, key: str) -> io.BufferedReader:
         """Open a blob as a seekable file that is fetched as it is read."""
         with self._reading(key):
-            reader = obstore.open_reader(self._store, key, buffer_size=READ_BYTES)
-        return io.BufferedReader(_RawReader(reader), buffer_size=READ_BYTES)
+            if self._folder is not None:
+                return files.opened(self._folder, key, read_bytes=READ_BYTES)
+            return bucket_files.opened(
+                self._store, key, read_bytes=READ_BYTES, calling=self._calling
+            )
 
     def delete(self, *keys: str) -> None:
         """Remove blobs. Missing ones are ignored."""
         for key in keys:
-            with writing(), suppress(FileNotFoundError):
+            with self._writing(), suppress(FileNotFoundError):
                 obstore.delete(self._store, key)
 
     def keys(self, prefix: str, *, limit: int | None = None) -> list[str]:
         """Return all keys below a prefix, or the first ``limit`` that are found."""
         self._require_folder()
         found = (meta["path"] for page in obstore.list(self._store, prefix) for meta in page)
-        with writing():
+        with self._writing():
             return list(itertools.islice(found, limit))
 
     def size(self, key: str) -> int:
         """Return the size of a blob in bytes."""
+        if (held := self._held_blob(key)) is not None:
+            return len(held)
         with self._reading(key):
-            return int(obstore.head(self._store_of(key), key)["size"])
+            return int(obstore.head(self._store, key)["size"])
 
     def copy(self, source: str, to: str) -> None:
         """Copy a blob to another key. The two are independent afterwards."""
@@ -253,7 +303,7 @@ class Blobs:
     def pages(self, prefix: str) -> Iterator[list[ListedBlob]]:
         """Yield all blobs below a prefix, in pages and in any order."""
         self._require_folder()
-        with writing(found := errors.Body()):
+        with self._writing(found := errors.Body()):
             for page in obstore.list(self._store, prefix, chunk_size=PAGE_KEYS):
                 with found:
                     yield [
@@ -292,7 +342,7 @@ class Blobs:
         file. Whether a bucket has space, only a failing upload shows.
         """
         room = self.room()
-        with writing():
+        with self._writing(is_probe=True):
             next(iter(obstore.list(self._store, "health/")), None)
             if self._folder is not None:
                 with tempfile.TemporaryFile(dir=self._folder, buffering=0) as probe:
@@ -300,11 +350,27 @@ class Blobs:
         if room is not None and room.free < min(LEAST_ROOM_BYTES, room.total * LEAST_ROOM_SHARE):
             raise StorageFull
 
+    def _calling(self, *, is_probe: bool = False) -> AbstractContextManager[None]:
+        """Return the context of a call to the store."""
+        if self._breaker is None:
+            return nullcontext()
+        return self._breaker.call(is_probe=is_probe)
+
+    @contextmanager
+    def _writing(
+        self,
+        body: errors.Body | None = None,
+        *,
+        is_probe: bool = False,
+    ) -> Iterator[None]:
+        with self._calling(is_probe=is_probe), writing(body):
+            yield
+
     @contextmanager
     def _reading(self, key: str) -> Iterator[None]:
         """Translate read errors: the blob is missing, unreadable, or the store is unavailable."""
         try:
-            with reading():
+            with self._calling(), reading():
                 yield
         except StorageUnavailable:
             self._require_folder()
@@ -322,29 +388,3 @@ class Blobs:
         """
         if self._folder is not None and not self._folder.is_dir():
             raise StorageUnavailable("the folder of the blob store is not there")
-
-
-class _RawReader(io.RawIOBase):
-    """Adapts the library's reader to a Python file object, which decoders expect."""
-
-    def __init__(self, reader: Any) -> None:
-        self._reader = reader
-
-    def readable(self) -> bool:
-        return True
-
-    def seekable(self) -> bool:
-        return True
-
-    def seek(self, offset: int, whence: int = io.SEEK_SET, /) -> int:
-        return int(self._reader.seek(offset, whence))
-
-    def tell(self) -> int:
-        return int(self._reader.tell())
-
-    def readinto(self, buffer: Any, /) -> int:
-        view = memoryview(buffer).cast("B")
-        with reading():
-            data = self._reader.read(len(view))
-        view[: len(data)] = memoryview(data)
-        return len(data)

@@ -53,9 +53,14 @@ def is_muted_copy(key: str) -> bool:
 UPLOADS = "uploads/"
 
 
+def upload_prefix(upload_id: uuid.UUID) -> str:
+    """Return the prefix of a direct upload, whose session has the same ID."""
+    return f"{UPLOADS}{upload_id}/"
+
+
 def upload_key(upload_id: uuid.UUID, user_id: uuid.UUID) -> str:
     """Return the key of a user's direct upload, where it stays until copied to its session."""
-    return f"{UPLOADS}{upload_id}/{user_id}"
+    return f"{upload_prefix(upload_id)}{user_id}"
 
 
 #: Clips that outlive their recordings.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import os
 import shutil
 import threading
 import uuid
@@ -10,15 +11,14 @@ from collections.abc import Callable, Iterator
 from contextlib import suppress
 from datetime import timedelta
 from pathlib import Path
-from typing import Any
 
 import pytest
 from obstore.exceptions import PermissionDeniedError
-from obstore.store import MemoryStore
 
-from db.blobs.blob_store import PART_BYTES, Blobs
+from db.blobs.blob_store import PART_BYTES, READ_BYTES, Blobs
 from db.blobs.errors import BlobError, BlobMissing, StorageUnavailable
 from db.blobs.keys import product_key, recording_key, session_prefix
+from db.blobs.patience import Patience
 from tests.support import s3
 
 pytestmark = pytest.mark.integration
@@ -103,14 +103,13 @@ def test_blobs_are_stored_behind_the_computation(
     blobs: Blobs, key: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """They are read from memory at once, and are stored at the end of the block."""
-    may_store, put = threading.Event(), blobs._put
+    may_store, put = threading.Event(), blobs._put_behind
 
-    def put_later(store: Any, folder: Path | None, key: str, content: bytes) -> None:
-        if not isinstance(store, MemoryStore):
-            assert may_store.wait(60)
-        put(store, folder, key, content)
+    def put_later(key: str, content: bytes) -> None:
+        assert may_store.wait(60)
+        put(key, content)
 
-    monkeypatch.setattr(blobs, "_put", put_later)
+    monkeypatch.setattr(blobs, "_put_behind", put_later)
     other = f"{key}-2"
     with blobs.behind(key, other):
         blobs.put(key, b"levels")
@@ -130,18 +129,25 @@ def test_blobs_are_stored_behind_the_computation(
 def test_a_blob_that_cannot_be_stored_behind_fails_the_block(
     blobs: Blobs, monkeypatch: pytest.MonkeyPatch, key: str
 ) -> None:
-    put = blobs._put
+    put, other = blobs._put_behind, f"{key}-2"
 
-    def fail(store: Any, folder: Path | None, key: str, content: bytes) -> None:
-        if not isinstance(store, MemoryStore):
+    def fail(failing: str, content: bytes) -> None:
+        if failing == key:
             raise StorageUnavailable
-        put(store, folder, key, content)
+        put(failing, content)
 
-    monkeypatch.setattr(blobs, "_put", fail)
-    with pytest.raises(StorageUnavailable), blobs.behind(key):
-        blobs.put(key, b"levels")
+    monkeypatch.setattr(blobs, "_put_behind", fail)
+
+    def put_both() -> None:
+        with blobs.behind(key, other):
+            blobs.put(other, b"picture")
+            blobs.put(key, b"levels")
+
+    with pytest.raises(StorageUnavailable):
+        put_both()
     with pytest.raises(BlobMissing):
         blobs.get(key)
+    assert blobs.get(other) == b"picture"
 
 
 def test_blobs_in_memory_are_seen_by_this_process_alone(blobs: Blobs, key: str) -> None:
@@ -218,17 +224,18 @@ def write(blobs: Blobs) -> None:
 
 
 def test_a_store_that_is_away_is_away_for_every_call(monkeypatch: pytest.MonkeyPatch) -> None:
-    patience: dict[str, Any] = {"max_retries": 0, "retry_timeout": timedelta(seconds=1)}
-    monkeypatch.setattr("db.blobs.blob_store.PATIENCE", patience)
+    # Each call is to fail by itself.
+    monkeypatch.setattr("db.blobs.breaker.FIRST_PAUSE_S", 0.0)
+    waits = Patience(attempt_s=5.0, retries_s=0.1)
     with s3.private_s3() as server:
         for name, value in server.environment.items():
             monkeypatch.setenv(name, value)
-        blobs = Blobs(f"s3://{s3.BUCKET}/away")
+        blobs = Blobs(f"s3://{s3.BUCKET}/away", waits=waits)
         blobs.put("a", b"123")
         begun = blobs.open("a")
         monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "wrong")
         with pytest.raises(StorageUnavailable, match="403"):
-            Blobs(f"s3://{s3.BUCKET}/away").get("a")
+            Blobs(f"s3://{s3.BUCKET}/away", waits=waits).get("a")
         server.kill()
         for call in (
             lambda: blobs.get("a"),
@@ -275,3 +282,25 @@ def test_an_address_that_cannot_be_signed_is_an_error_of_the_store(
     monkeypatch.setattr("obstore.sign", fail)
     with pytest.raises(StorageUnavailable):
         Blobs("s3://clamor").signed_put("uploads/a", expires_in=timedelta(hours=1))
+
+
+@pytest.mark.parametrize("size", [0, READ_BYTES, READ_BYTES + 1])
+def test_a_file_of_any_size_is_read_from_any_position(tmp_path: Path, size: int) -> None:
+    blobs, content = Blobs(tmp_path.as_uri()), LARGE[:size]
+    blobs.put("inbox/a b#x.wav", content)
+    with blobs.open("inbox/a b#x.wav") as file:
+        assert file.seek(-min(5, size), io.SEEK_END) == size - min(5, size)
+        assert file.read() == content[size - min(5, size) :]
+        assert file.seek(size // 2) == file.tell() == size // 2
+        assert file.read() == content[size // 2 :]
+
+
+def test_what_is_no_file_is_missing(tmp_path: Path) -> None:
+    """A named pipe, too: to open it would wait for its writer."""
+    blobs = Blobs(tmp_path.as_uri())
+    (tmp_path / "inbox/folder").mkdir(parents=True)
+    os.mkfifo(tmp_path / "inbox/pipe")
+    (tmp_path / "inbox/unfinished#1").touch()
+    for key in ("inbox/folder", "inbox/pipe", "inbox/unfinished#1", "inbox/pipe/x", "x" * 300):
+        with pytest.raises(BlobMissing):
+            blobs.open(key)

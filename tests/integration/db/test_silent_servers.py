@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import socket
+import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from typing import NamedTuple
 
+import psycopg
 import pytest
 import sqlalchemy.exc
 from sqlalchemy import literal_column, select, text
@@ -148,6 +150,28 @@ def test_a_connection_that_never_completes_is_given_up() -> None:
         assert fails_in(reads, store) < CONNECT_TIMEOUT_S + SLACK_S
         assert fails_in(reads, store) < PAUSE_S / 2
         store.close()
+
+
+def test_a_resolver_that_blocks_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    unblocked, closed = threading.Event(), threading.Event()
+
+    class Late:
+        def close(self) -> None:
+            closed.set()
+
+    def connect(*_arguments: object, **_named: object) -> Late:
+        # As in the C library, before the driver's own timeout begins.
+        unblocked.wait()
+        return Late()
+
+    monkeypatch.setattr(psycopg.Connection, "connect", connect)
+    store = store_at("postgresql://database.invalid/none")
+    assert fails_in(reads, store) < CONNECT_TIMEOUT_S + ANSWER_GRACE_S + SLACK_S
+    assert fails_in(reads, store) < PAUSE_S / 2
+    # A connection that nobody waits for any more is closed.
+    unblocked.set()
+    assert closed.wait(10)
+    store.close()
 
 
 def test_a_slow_statement_that_the_server_ends_is_no_silence(behind: Store) -> None:
