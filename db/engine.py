@@ -88,19 +88,32 @@ def make_engine(
     if options.in_transaction_mode:
         _set_missing_parameters(engine, options)
     if breaker is not None:
-        _bound(engine, breaker, answer_timeout_s=options.statement_timeout_s + ANSWER_GRACE_S)
+        # The driver tries one host after the other.
+        named = parsed.query.get("host", parsed.host or "")
+        n_hosts = len(named.split(",") if isinstance(named, str) else named)
+        connect_s = n_hosts * arguments["connect_timeout"] + ANSWER_GRACE_S
+        answer_s = options.statement_timeout_s + ANSWER_GRACE_S
+        _bound(engine, breaker, connect_timeout_s=connect_s, answer_timeout_s=answer_s)
     _leave_read_only_servers(engine)
     return engine
 
 
-def _bound(engine: sqlalchemy.Engine, breaker: Breaker, *, answer_timeout_s: float) -> None:
+def _bound(
+    engine: sqlalchemy.Engine,
+    breaker: Breaker,
+    *,
+    connect_timeout_s: float,
+    answer_timeout_s: float,
+) -> None:
     """Give up connections of a server that does not answer."""
 
     @event.listens_for(engine, "do_connect")
     def connect(
         _dialect: object, _entry: object, arguments: list[Any], named: dict[str, Any]
     ) -> BoundedConnection:
-        made = breaker.connect(lambda: BoundedConnection.connect(*arguments, **named))
+        made = breaker.connect(
+            lambda: BoundedConnection.connect_in_time(connect_timeout_s, *arguments, **named)
+        )
         made.breaker, made.answer_timeout_s = breaker, answer_timeout_s
         return made
 

@@ -52,7 +52,7 @@ EMPTY_TRANSACTION = re.compile(r"BEGIN;\n\n((?:--[^\n]*\n\n)*)COMMIT;\n\n")
 #: any text.
 LEAST_SERVER, ENCODING = 15, "UTF8"
 #: The revisions before the first release, in place of which there is one.
-_UNRELEASED = frozenset(f"{number:04}" for number in range(1, 40))
+_UNRELEASED = frozenset({*(f"{number:04}" for number in range(1, 40)), "b001"})
 
 
 class UnsuitableDatabase(MigrationError):

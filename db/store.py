@@ -113,6 +113,24 @@ class Store:
         ):
             yield session
 
+    @contextmanager
+    def one_statement(self) -> Iterator[Session]:
+        """Open a session for one statement that writes, and commits itself.
+
+        In autocommit mode, which saves two round trips, unless a first statement has to set the
+        timeouts.
+        """
+        self._check_process()
+        with self._engine.connect() as connection:
+            pooled = connection.connection
+            session = Session(connection, expire_on_commit=False)
+            if pooled.info.get(FIRST_STATEMENT) is not None:
+                with session, session.begin():
+                    yield session
+                return
+            with _autocommit(pooled), session:
+                yield session
+
     def ask(self, question: CompiledQuery[Answer], **values: object) -> Answer | None:
         """Run a compiled query; return its row, or None."""
         self._check_process()

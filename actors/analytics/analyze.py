@@ -11,7 +11,7 @@ import msgspec
 from actors.analytics import analysis_answer
 from actors.analytics.analysis_answer import Given
 from actors.execution import runner
-from actors.execution.failures import ClaimLost
+from actors.execution.failures import still_there
 from actors.execution.lease import Lease
 from actors.execution.progress import Bar
 from actors.execution.runtime import Runtime
@@ -92,11 +92,9 @@ def _done(given: Given) -> AnalysisDone:
 
 def _read(runtime: Runtime, session_id: uuid.UUID) -> Given:
     with runtime.store.transaction() as tx:
-        session = session_queries.get_session(tx, session_id)
-        analysis = analysis_queries.get_analysis(tx, session_id)
-        if session is None or analysis is None:
-            # The session was removed, and its analysis with it.
-            raise ClaimLost
+        session = still_there(session_queries.get_session(tx, session_id))
+        # It is removed with its session.
+        analysis = still_there(analysis_queries.get_analysis(tx, session_id))
         events = Events.of(**analysis_queries.event_columns(tx, session_id))
         runs = analysis_queries.runs_of(tx, session_id)
         n_failed = analysis_queries.count_failed_spans(tx, session_id)

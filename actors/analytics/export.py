@@ -24,7 +24,7 @@ from actors.analytics.formats.raven import Raven
 from actors.analytics.formats.rows import FormatWriter, Sink
 from actors.analytics.formats.rttm import Rttm
 from actors.execution import runner
-from actors.execution.failures import ClaimLost, Permanent
+from actors.execution.failures import Permanent, still_there
 from actors.execution.lease import Lease
 from actors.execution.progress import Bar
 from actors.execution.runtime import Runtime
@@ -68,9 +68,7 @@ def export_session_data(runtime: Runtime, nudge: ExportSessionData) -> None:
 def _export(runtime: Runtime, work: JobWork) -> runner.Task:
     def perform(lease: Lease) -> runner.Result:
         with runtime.store.reading() as tx:
-            row = export_queries.get_export(tx, work.id)
-        if row is None:
-            raise ClaimLost
+            row = still_there(export_queries.get_export(tx, work.id))
         bar = Bar(runtime, work, lease)
         bar.tell(0.0, "finding detections")
         asked = DetectionSelection.of(row)

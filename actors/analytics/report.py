@@ -11,6 +11,7 @@ from sqlalchemy import func
 
 from actors.analytics import report_figures, report_page
 from actors.execution import runner
+from actors.execution.failures import still_there
 from actors.execution.lease import Lease
 from actors.execution.progress import Bar
 from actors.execution.runtime import Runtime
@@ -61,7 +62,7 @@ def _report(runtime: Runtime, work: JobWork) -> runner.Task:
         with runtime.store.transaction() as tx:
             # All statements must see the same rows.
             tx.connection(execution_options={"isolation_level": "REPEATABLE READ"})
-            row = tx.get_one(DailyReport, work.id)
+            row = still_there(tx.get(DailyReport, work.id))
             whole, before = days(row)
             made_from = report_queries.sessions_version(tx, row)
             found = report_figures.ask(tx, row.user_id, whole, before)

@@ -25,7 +25,7 @@ from actors.audio import (
 )
 from actors.audio.detect import SCORES
 from actors.execution import runner
-from actors.execution.failures import Permanent
+from actors.execution.failures import Permanent, still_there
 from actors.execution.lease import Lease
 from actors.execution.runtime import Runtime
 from actors.facts import noise_types, rounding
@@ -59,15 +59,14 @@ NAMED_SHARE = 0.3
 def aggregate_session(runtime: Runtime, nudge: AggregateSession) -> None:
     """Write a session's detections, its summary, and what is missing from its answer."""
     take = partial(fair_order.next_session, state="aggregating")
-    runner.run(runtime, nudge, take, partial(_aggregate, runtime))
+    runner.run(runtime, nudge, take, partial(_aggregate, runtime), in_one_statement=True)
 
 
 def _aggregate(runtime: Runtime, work: SessionWork) -> runner.Task:
     def perform(lease: Lease) -> runner.Result:
         with runtime.store.reading() as tx:
-            session = session_queries.get_session(tx, work.session_id)
+            session = still_there(session_queries.get_session(tx, work.session_id))
             spans = span_queries.spans_of(tx, work.session_id)
-        assert session is not None
         if not any(span.state == "done" for span in spans):
             raise Permanent(
                 "nothing-heard",

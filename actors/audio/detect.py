@@ -29,7 +29,9 @@ SCORES = "<f2"
 
 def detect_span(runtime: Runtime, nudge: DetectSpan) -> None:
     """Compute the class probabilities of a span's frames; the last span starts ``aggregate``."""
-    runner.run(runtime, nudge, fair_order.next_span, partial(_detect, runtime))
+    runner.run(
+        runtime, nudge, fair_order.next_span, partial(_detect, runtime), in_one_statement=True
+    )
 
 
 def _detect(runtime: Runtime, work: SessionWork) -> runner.Task:

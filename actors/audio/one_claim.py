@@ -8,6 +8,7 @@ goes through the pipeline, in which each step has its own attempts.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from datetime import timedelta
 from functools import partial
 from typing import TypeAlias
 
@@ -31,7 +32,7 @@ from actors.messaging.messages import (
     SplitRecording,
 )
 from actors.science.types import AudioFormat
-from db.queries import analysis_queries, session_queries
+from db.queries import analysis_queries
 from db.queries.analysis_queries import AnalysisDone, StepRuns
 from db.queries.session_queries import NewDetectionRow, StepRun
 from db.queries.stage_results import ProcessDone
@@ -119,7 +120,8 @@ def result(
             answer.add_rows(tx, session, analysis=analysis)
         return nudges
 
-    return runner.Result(write, steps=steps.done, committed=partial(answer.count, session))
+    committed = partial(answer.count, session)
+    return runner.Result(write, steps=steps.done, committed=committed, together=True)
 
 
 def _answer(
@@ -158,13 +160,16 @@ def _analysis(
     analyze: Analyze,
 ) -> AnalysisDone | None:
     """End the session, but for its row, and compute its analysis; None if that fails."""
-    with runtime.store.reading() as tx:
-        times = session_queries.work_times(tx, session.id)
-        runs = analysis_queries.runs_of(tx, session.id) if lease.attempt > 1 else []
-    if times is None:
-        raise ClaimLost
-    started_at, ended_at = times
-    _set(session, {"state": answer.state, "started_at": started_at, "finished_at": ended_at})
+    runs: list[StepRuns] = []
+    if lease.attempt > 1:
+        with runtime.store.reading() as tx:
+            runs = analysis_queries.runs_of(tx, session.id)
+    lease.check()
+    assert lease.times is not None
+    # By the database's clock, as other times are.
+    ended_at = lease.times.at + timedelta(seconds=lease.held_s)
+    ended = {"started_at": lease.times.first_at, "finished_at": ended_at}
+    _set(session, {"state": answer.state, **ended})
     own_s = lease.held_s - sum(each.duration_s for each in steps.done)
     runs += [
         StepRuns(each.step, each.result, runs=1, total_s=each.duration_s, longest_s=each.duration_s)

@@ -9,7 +9,7 @@ from typing import BinaryIO
 
 from actors.audio import fetch, limits, one_claim, privacy
 from actors.execution import runner
-from actors.execution.failures import Permanent
+from actors.execution.failures import Permanent, still_there
 from actors.execution.lease import Lease
 from actors.execution.runtime import Runtime
 from actors.facts import noise_types
@@ -39,14 +39,15 @@ def process_audio_file(
     to its end in the same claim, for which ``analyze`` computes its analysis.
     """
     take = partial(fair_order.next_session, state="queued")
-    runner.run(runtime, nudge, take, partial(_process, runtime, analyze))
+    task_of = partial(_process, runtime, analyze)
+    runner.run(runtime, nudge, take, task_of, in_one_statement=True)
 
 
 def _process(runtime: Runtime, analyze: one_claim.Analyze, work: SessionWork) -> runner.Task:
     def perform(lease: Lease) -> runner.Result:
         with runtime.store.reading() as tx:
-            session = session_queries.get_session(tx, work.session_id)
-        assert session is not None
+            found = session_queries.session_to_process(tx, work.session_id)
+        session, promoted_model_id = still_there(found)
         with privacy.audio_is_needed(session):
             fetch.recording(runtime, session, work, lease)
             with runtime.blobs.open(session.recording_key) as file:
@@ -56,7 +57,7 @@ def _process(runtime: Runtime, analyze: one_claim.Analyze, work: SessionWork) ->
                 channels.check(session.channel, n_channels=audio.n_channels)
                 recorded_at = _recorded_at(session, audio, file)
         lease.check()
-        model_id = session.model_id or runtime.current_model_id()
+        model_id = session.model_id or promoted_model_id or runtime.shipped_model_id
         # An unusable model fails here, rather than in every span.
         _check_known({*session.thresholds, *session.types}, runtime.model(model_id))
         checked = ProcessDone(

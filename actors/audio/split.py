@@ -15,6 +15,7 @@ from sqlalchemy.orm import Session
 
 from actors.audio import base_types, limits, privacy, products, progress
 from actors.execution import runner
+from actors.execution.failures import still_there
 from actors.execution.lease import Lease
 from actors.execution.runtime import Runtime
 from actors.facts import audio_cost
@@ -49,14 +50,13 @@ CALIBRATION_DECIMALS = 3
 def split_recording(runtime: Runtime, nudge: SplitRecording) -> None:
     """Split a recording into spans that many workers can process at once."""
     take = partial(fair_order.next_session, state="splitting")
-    runner.run(runtime, nudge, take, partial(_split, runtime))
+    runner.run(runtime, nudge, take, partial(_split, runtime), in_one_statement=True)
 
 
 def _split(runtime: Runtime, work: SessionWork) -> runner.Task:
     def perform(lease: Lease) -> runner.Result:
         with runtime.store.reading() as tx:
-            session = session_queries.get_session(tx, work.session_id)
-        assert session is not None
+            session = still_there(session_queries.get_session(tx, work.session_id))
         most_s, tell = runtime.settings.max_duration_s, progress.of_stage(runtime, work, lease)
         done = split(runtime, work, session, lease, most_s=most_s, tell=tell)
         move_on = runner.move_on(
@@ -185,7 +185,9 @@ def _calibration_db(
     ):
         rate_hz = decoder.format.rate_hz
         found = calibration.from_tone(
-            _checked(decoder.blocks(calibration.frame_length(rate_hz), used=used), used, lease),
+            _checked(
+                decoder.blocks(calibration.frame_length(rate_hz), used=used), used, runtime, lease
+            ),
             rate_hz=rate_hz,
             tone_spl_db=session.calibration_tone_db,
         )
@@ -193,8 +195,11 @@ def _calibration_db(
     return round(found.calibration_db, CALIBRATION_DECIMALS)
 
 
-def _checked(blocks: Iterable[Samples], used: Sequence[int], lease: Lease) -> Iterator[Samples]:
+def _checked(
+    blocks: Iterable[Samples], used: Sequence[int], runtime: Runtime, lease: Lease
+) -> Iterator[Samples]:
     for block in blocks:
+        runtime.turns.give(lease)
         lease.check()
         yield block[:, used]
 

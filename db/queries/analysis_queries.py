@@ -17,7 +17,7 @@ from db.queries.model_queries import JobDone, JobWork
 from db.queries.session_queries import is_of
 from db.queue import claims
 from db.queue.claims import Claim
-from db.statements import CompiledStatement
+from db.statements import CompiledStatement, changed_one
 from db.tables.analyses import AnalysisJob
 from db.tables.base import JobRow, JsonObject, untried_now
 from db.tables.detections import NoiseDetection
@@ -67,7 +67,7 @@ def ask_analysis(
     """
     given = {"limits_db": dict(limits_db or {}), "traceparent": traceparent, **(done or {})}
     asking = _asking(tuple(given), is_done=done is not None)
-    return claims.changed(asking.run(tx, session_id=session_id, asking_id=asking_id, **given))
+    return changed_one(tx, asking.run(tx, session_id=session_id, asking_id=asking_id, **given))
 
 
 @lru_cache

@@ -22,6 +22,7 @@ from db.queue.claims import Claim
 from db.tables.base import StoredProblem
 from db.tables.batches import OPEN_STATES, AudioBatch, AudioBatchItem, StoredOptions
 from db.tables.documents.sessions import NoiseTypeSummary
+from db.tables.session_results import SessionResult
 from db.tables.sessions import AudioSession
 from db.tables.unfinished import UnfinishedSession
 
@@ -229,10 +230,7 @@ def lock_batch(
 
 def cancel_batch(tx: Session, batch: AudioBatch) -> bool:
     """Cancel a locked batch and all of its unfinished sessions; False if nothing was unfinished."""
-    of_batch = select(AudioSession.id).where(
-        AudioSession.batch_id == batch.id, AudioSession.outcome.is_(None)
-    )
-    ended = session_moves.move(tx, UnfinishedSession.session_id.in_(of_batch), to="cancelled")
+    ended = session_moves.move(tx, UnfinishedSession.batch_id == batch.id, to="cancelled")
     if not ended and batch.state not in OPEN_STATES:
         return False
     tx.execute(
@@ -286,10 +284,11 @@ def count_items(tx: Session, batch_id: uuid.UUID) -> tuple[dict[str, int], float
     """Return the number of items in each state, and their total seconds of audio so far."""
     state = item_state().label("state")
     rows = tx.execute(
-        select(state, func.count(), func.coalesce(func.sum(AudioSession.duration_s), 0.0))
+        select(state, func.count(), func.coalesce(func.sum(SessionResult.duration_s), 0.0))
         .select_from(AudioBatchItem)
         .join(AudioBatch)
         .outerjoin(AudioSession, AudioSession.id == AudioBatchItem.session_id)
+        .outerjoin(SessionResult, SessionResult.session_id == AudioSession.id)
         .where(AudioBatchItem.batch_id == batch_id)
         .group_by(text("1"))
     ).all()
@@ -335,7 +334,7 @@ def items_of(
             func.coalesce(AudioSession.recorded_at, AudioBatchItem.recorded_at).label(
                 "recorded_at"
             ),
-            AudioSession.duration_s,
+            SessionResult.duration_s,
             AudioSession.summary["events"].as_integer().label("events"),
             func.coalesce(AudioBatchItem.reason, AudioSession.problem["detail"].as_string()).label(
                 "reason"
@@ -344,5 +343,6 @@ def items_of(
         .select_from(AudioBatchItem)
         .join(AudioBatch)
         .outerjoin(AudioSession, AudioSession.id == AudioBatchItem.session_id)
+        .outerjoin(SessionResult, SessionResult.session_id == AudioSession.id)
         .where(AudioBatchItem.batch_id == batch_id)
     )

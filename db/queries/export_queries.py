@@ -52,7 +52,7 @@ class DetectionSelection:
 
     def sessions(self) -> list[ColumnElement[bool]]:
         """Return the conditions of the selected sessions."""
-        where = [is_of(AudioSession, self.owner), AudioSession.outcome.in_(self.states)]
+        where = [is_of(AudioSession, self.owner), AudioSession.state.in_(self.states)]
         if self.session_ids:
             where.append(AudioSession.id.in_(self.session_ids))
         if self.batch_id is not None:
@@ -270,17 +270,6 @@ def shown_export(tx: Session, export_id: uuid.UUID, *, owner: uuid.UUID | None) 
     return tx.scalars(select(Export).where(Export.id == export_id, *shown_to(owner))).one_or_none()
 
 
-def remove_export(tx: Session, export_id: uuid.UUID, *, owner: uuid.UUID | None) -> bool:
-    """Remove an export; False if there is none. A worker that is writing it loses its claim."""
-    removed = _remove(tx, Export.id == export_id, *shown_to(owner))
-    return bool(removed)
-
-
-def remove_of_sessions(tx: Session, session_ids: Collection[uuid.UUID]) -> list[uuid.UUID]:
-    """Remove the exports that cover exactly one of these sessions; return their IDs."""
-    return _remove(tx, Export.session_id.in_(session_ids)) if session_ids else []
-
-
 def remove_expired(tx: Session, *, limit: int) -> list[uuid.UUID]:
     """Remove some expired exports; return their IDs."""
     expired = (
@@ -291,7 +280,11 @@ def remove_expired(tx: Session, *, limit: int) -> list[uuid.UUID]:
         .limit(limit)
         .with_for_update(skip_locked=True)
     )
-    return _remove(tx, Export.id.in_(expired))
+    removed = tx.scalars(
+        delete(Export).where(Export.id.in_(expired)).returning(Export.id),
+        execution_options={"synchronize_session": False},
+    )
+    return list(removed)
 
 
 def needed_keys(tx: Session, folders: Mapping[uuid.UUID, Sequence[str]]) -> set[str]:
@@ -304,12 +297,3 @@ def needed_keys(tx: Session, folders: Mapping[uuid.UUID, Sequence[str]]) -> set[
     return {
         key for export_id, blob_key in rows for key in folders[export_id] if blob_key in (None, key)
     }
-
-
-def _remove(tx: Session, *which: ColumnElement[bool]) -> list[uuid.UUID]:
-    return list(
-        tx.scalars(
-            delete(Export).where(*which).returning(Export.id),
-            execution_options={"synchronize_session": False},
-        )
-    )

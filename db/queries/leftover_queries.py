@@ -6,12 +6,12 @@ import uuid
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from sqlalchemy import and_, case, delete, func, or_, select, update
+from sqlalchemy import and_, case, func, select, update
 from sqlalchemy.orm import Session
-from sqlalchemy.sql.elements import ColumnElement
 
+from db.queries import removal_passes
 from db.queries.session_queries import SOURCE_ADDRESS
-from db.queue import claims
+from db.tables.session_results import FINAL_STATES
 from db.tables.sessions import KEEP, AudioSession
 from db.tables.unfinished import SessionLeftovers
 
@@ -36,7 +36,6 @@ def sessions_with_leftovers(
     session is returned once more when it ended so long ago that no worker can still be writing for
     it.
     """
-    is_due = or_(SessionLeftovers.at_once, _is_last(silent_after_s))
     rows = tx.execute(
         select(
             AudioSession.id,
@@ -47,7 +46,7 @@ def sessions_with_leftovers(
             AudioSession.spectrogram_key,
         )
         .join(SessionLeftovers, SessionLeftovers.session_id == AudioSession.id)
-        .where(is_due)
+        .where(removal_passes.is_due(SessionLeftovers, silent_after_s=silent_after_s))
         .limit(limit)
     )
     return [
@@ -60,15 +59,10 @@ def sessions_with_leftovers(
     ]
 
 
-def _is_last(silent_after_s: float) -> ColumnElement[bool]:
-    """Return the condition of sessions that no worker can still be writing for."""
-    return SessionLeftovers.finished_at <= claims.seconds_ago(silent_after_s)
-
-
 def has_ended(tx: Session, session_id: uuid.UUID) -> bool:
     """Whether a session has ended and is not being retried."""
-    ended = select(AudioSession.finished_at).where(AudioSession.id == session_id)
-    return tx.execute(ended).scalar_one_or_none() is not None
+    state = select(AudioSession.state).where(AudioSession.id == session_id)
+    return tx.execute(state).scalar_one_or_none() in FINAL_STATES
 
 
 def note_purged(tx: Session, session_id: uuid.UUID, *, silent_after_s: float) -> None:
@@ -76,7 +70,7 @@ def note_purged(tx: Session, session_id: uuid.UUID, *, silent_after_s: float) ->
     must_lose_audio = and_(AudioSession.privacy != KEEP, AudioSession.audio_removed_at.is_(None))
     tx.execute(
         update(AudioSession)
-        .where(AudioSession.id == session_id, AudioSession.finished_at.is_not(None))
+        .where(AudioSession.id == session_id, AudioSession.state.in_(FINAL_STATES))
         .values(
             pcm_key=None,
             wide_pcm_key=None,
@@ -89,11 +83,4 @@ def note_purged(tx: Session, session_id: uuid.UUID, *, silent_after_s: float) ->
         execution_options={"synchronize_session": False},
     )
     left = SessionLeftovers.session_id == session_id
-    tx.execute(
-        delete(SessionLeftovers).where(left, _is_last(silent_after_s)),
-        execution_options={"synchronize_session": False},
-    )
-    tx.execute(
-        update(SessionLeftovers).where(left, SessionLeftovers.at_once).values(at_once=False),
-        execution_options={"synchronize_session": False},
-    )
+    removal_passes.note_pass(tx, SessionLeftovers, left, silent_after_s=silent_after_s)

@@ -8,34 +8,41 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Row, Select, case, exists, select
-from sqlalchemy.orm import Session, undefer
+from sqlalchemy import Row, Select, case, exists, null, select, union_all
+from sqlalchemy.orm import InstrumentedAttribute, Session
 from sqlalchemy.sql.elements import ColumnElement
 
 from db.queries import batch_queries, model_queries, session_queries
-from db.queries.detection_queries import matching, with_metadata
-from db.queries.paging import Keys, Order, Page, one_of, orders, within
+from db.queries.detection_queries import (
+    DETECTION_VIEW,
+    DetectionView,
+    matching,
+    with_metadata,
+)
+from db.queries.paging import Blank, Keys, Order, Page, one_of, orders, within
 from db.queries.session_view_queries import SESSION_VIEW, SessionView
 from db.tables.base import JsonObject
 from db.tables.batches import OPEN_STATES, AudioBatch, AudioBatchItem
 from db.tables.detections import NoiseDetection
 from db.tables.exports import Export
 from db.tables.models import NoiseModel
-from db.tables.sessions import FINAL_STATES, UNFINISHED_STATES, AudioSession
+from db.tables.session_results import FINAL_STATES, SessionResult
+from db.tables.sessions import UNFINISHED_STATES, AudioSession
 from db.tables.training import TrainingJob, Validation
+from db.tables.unfinished import UnfinishedSession
 
 SESSIONS = orders(
-    {
-        "created_at": AudioSession.created_at,
-        "recorded_at": AudioSession.recorded_at,
-        "duration_s": AudioSession.duration_s,
-        "finished_at": AudioSession.finished_at,
-    },
+    {"created_at": AudioSession.created_at, "recorded_at": AudioSession.recorded_at},
     AudioSession.id,
-    nullable=("recorded_at", "duration_s", "finished_at"),
+    nullable=("recorded_at",),
+) | orders(
+    {"duration_s": SessionResult.duration_s, "finished_at": SessionResult.finished_at},
+    SessionResult.session_id,
+    nullable=("duration_s", "finished_at"),
 )
 #: Of one session, whose detections are numbered in the order of their onsets.
 DETECTIONS = {
@@ -80,40 +87,71 @@ def sessions(
 
     With types or a confidence, only sessions with a detection that matches both.
     """
-    where = [
-        session_queries.is_of(AudioSession, owner),
-        *_in_states(states),
-        *within(AudioSession.created_at, *created),
-        *within(AudioSession.recorded_at, *recorded),
-    ]
-    where += with_metadata(metadata)
+    where, of_result = _in_states(states, owner)
+    if min_confidence is not None and not noise_types:
+        # Equivalent to a detection of this confidence, without reading the detections.
+        of_result.append(SessionResult.max_confidence >= min_confidence)
     if noise_types:
         wanted = matching(noise_types, min_confidence)
         where.append(exists().where(NoiseDetection.session_id == AudioSession.id, *wanted))
-    elif min_confidence is not None:
-        # Equivalent, without reading the detections.
-        where.append(AudioSession.max_confidence >= min_confidence)
     if batch_id is not None:
         where.append(AudioSession.batch_id == batch_id)
     if file_name is not None:
         where.append(AudioSession.file_name == file_name)
-    chosen = select(AudioSession.id).where(*where)
-    page = order.page(tx, chosen, after=after, limit=limit, shown=SESSION_VIEW)
+    where += within(AudioSession.recorded_at, *recorded)
+    where += with_metadata(metadata)
+    of_session = [
+        session_queries.is_of(AudioSession, owner),
+        *within(AudioSession.created_at, *created),
+        *where,
+    ]
+    chosen, blank = select(AudioSession.id).where(*of_session), None
+    if len(states) == 1 and of_result and order.columns[0] is AudioSession.created_at:
+        # An index has the sessions of one final state in this order.
+        order = replace(order, columns=(SessionResult.created_at, SessionResult.session_id))
+    elif order.columns[0].class_ is SessionResult and not of_result:
+        blank = _blank(order.columns[0], chosen, owner)
+    if order.columns[0].class_ is SessionResult or of_result:
+        of_result.append(session_queries.is_of(SessionResult, owner))
+        if where or order.columns[0].class_ is AudioSession:
+            chosen = chosen.join(AudioSession.result).where(*of_result)
+        else:
+            of_result += within(SessionResult.created_at, *created)
+            chosen = select(SessionResult.session_id).where(*of_result)
+    page = order.page(tx, chosen, after=after, limit=limit, shown=SESSION_VIEW, blank=blank)
     n_columns = len(SessionView._fields)
     return Page([SessionView(*row[:n_columns]) for row in page.rows], next=page.next)
 
 
-def _in_states(states: Sequence[str]) -> list[ColumnElement[bool]]:
-    """Return the conditions of sessions in some states.
+def _in_states(
+    states: Sequence[str], owner: uuid.UUID | None
+) -> tuple[list[ColumnElement[bool]], list[ColumnElement[bool]]]:
+    """Return the conditions of sessions in some states: of the sessions, and of their results.
 
-    The index has the outcome in place of the state: null for all unfinished states.
+    The results have an index by final state for each user, and the table of unfinished sessions is
+    small.
     """
-    if set(states) <= set(FINAL_STATES):
-        return one_of(AudioSession.outcome, states)
-    where = one_of(AudioSession.state, states)
+    if owner is not None and set(states) <= set(FINAL_STATES):
+        return [], one_of(SessionResult.outcome, states)
     if set(states) <= set(UNFINISHED_STATES):
-        where.append(AudioSession.outcome.is_(None))
-    return where
+        in_states = one_of(UnfinishedSession.state, states)
+        unfinished = select(UnfinishedSession.session_id).where(*in_states)
+        return [AudioSession.id.in_(unfinished)] if states else [], []
+    return one_of(AudioSession.state, states), []
+
+
+def _blank(
+    column: InstrumentedAttribute[Any], chosen: Select[uuid.UUID], owner: uuid.UUID | None
+) -> Blank:
+    """Return the sessions without a value in a column of the results: null, or without a row."""
+    without_row = ~exists().where(SessionResult.session_id == UnfinishedSession.session_id)
+    ids = union_all(
+        select(SessionResult.session_id).where(
+            session_queries.is_of(SessionResult, owner), column.is_(None)
+        ),
+        select(UnfinishedSession.session_id).where(without_row),
+    )
+    return Blank(chosen.where(AudioSession.id.in_(ids)), AudioSession.id)
 
 
 def detections(
@@ -128,10 +166,10 @@ def detections(
     from_s: float | None = None,
     to_s: float | None = None,
     third_octaves: bool = False,
-) -> Page[Row[Any]]:
+) -> Page[DetectionView]:
     """Return a page of detections of one session; with times, those that overlap the interval.
 
-    Their ``third_octaves_db`` can only be used if they are requested.
+    Their ``third_octaves_db`` are null unless requested.
     """
     where = [
         NoiseDetection.session_id == session_id,
@@ -141,17 +179,16 @@ def detections(
         where.append(NoiseDetection.end_s > from_s)
     if to_s is not None:
         where.append(NoiseDetection.start_s < to_s)
-    statement = select(NoiseDetection).where(*where)
-    if third_octaves:
-        statement = statement.options(undefer(NoiseDetection.third_octaves_db))
-    return order.page(tx, statement, after=after, limit=limit)
+    bands = NoiseDetection.third_octaves_db if third_octaves else null()
+    statement = select(*DETECTION_VIEW, bands).where(*where)
+    page = order.page(tx, statement, after=after, limit=limit)
+    n_columns = len(DetectionView._fields)
+    return Page([DetectionView(*row[:n_columns]) for row in page.rows], next=page.next)
 
 
 def _batch_state() -> ColumnElement[str]:
     """Return the state of a batch: its own while it is filled, then that of its sessions."""
-    is_at_work = exists().where(
-        AudioSession.batch_id == AudioBatch.id, AudioSession.outcome.is_(None)
-    )
+    is_at_work = exists().where(UnfinishedSession.batch_id == AudioBatch.id)
     return case(
         (AudioBatch.state.in_(OPEN_STATES), AudioBatch.state),
         (is_at_work, "processing"),

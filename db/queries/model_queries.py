@@ -267,7 +267,7 @@ def latest_promotion(tx: Session) -> Promotion | None:
 
 def promoted_model_id(tx: Session) -> uuid.UUID | None:
     """Return the ID of the model promoted last, or None."""
-    promoted = _PROMOTED.run(tx).one_or_none()
+    promoted = _PROMOTED.run(tx).fetchone()
     return None if promoted is None else promoted.model_id
 
 

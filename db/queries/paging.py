@@ -14,7 +14,7 @@ from datetime import datetime
 from typing import Annotated, Any, Generic, TypeVar
 
 import msgspec
-from sqlalchemy import Row, Select, literal, tuple_
+from sqlalchemy import Row, Select, literal, null, tuple_
 from sqlalchemy.orm import InstrumentedAttribute, Session
 from sqlalchemy.sql.elements import ColumnElement
 
@@ -28,6 +28,27 @@ _KINDS: dict[type, Any] = {
 
 #: The keys of a row in an order.
 Keys = tuple[datetime | float | int | uuid.UUID | None, ...]
+#: A column by which a list is ordered.
+Column = InstrumentedAttribute[Any]
+
+
+@dataclass(frozen=True)
+class Blank:
+    """The rows of a list that lack the first column of its order, if they are found in another way:
+    the statement, and the column of the only other key.
+    """
+
+    statement: Select[*tuple[Any, ...]]
+    key: Column
+
+
+@dataclass(frozen=True)
+class _Part:
+    """A part of a list: its rows after some keys, the columns of its keys, and its order."""
+
+    statement: Select[*tuple[Any, ...]]
+    keys: Sequence[ColumnElement[Any] | Column]
+    order: Sequence[ColumnElement[Any]]
 
 
 @dataclass(frozen=True)
@@ -39,7 +60,7 @@ class Order:
     either end, serves both directions.
     """
 
-    columns: tuple[InstrumentedAttribute[Any], ...]
+    columns: tuple[Column, ...]
     descending: bool = False
     nullable: bool = False
 
@@ -59,52 +80,59 @@ class Order:
         after: Keys | None,
         limit: int,
         shown: Select[*tuple[Any, ...]] | None = None,
+        blank: Blank | None = None,
     ) -> Page[Row[Any]]:
         """Return the rows of a statement after the one with some keys, followed by their keys.
+
+        If the first column may be null, the rows without it are those of ``blank``, if given.
 
         Postgres reads all selected columns of every row that it sorts, not only of one page. If
         these are large, the statement selects only the last column, which must then be the whole
         key, and ``shown`` is read for the rows of the page.
         """
         n_keys = len(self.columns)
-        key = self.columns[-1]
-        chosen = statement.add_columns(*self.columns) if shown is None else statement
         rows: list[Row[Any]] = []
-        for part, order in self._parts(after):
+        for part in self._parts(statement, after, blank):
             n_wanted = limit + 1 - len(rows)
-            page = chosen.where(*part).order_by(*order).limit(n_wanted)
-            if shown is not None:
-                page = shown.add_columns(*self.columns).where(key.in_(page)).order_by(*order)
-            rows += tx.execute(page).all()
+            if shown is None:
+                page = part.statement.add_columns(*part.keys).limit(n_wanted)
+            else:
+                chosen = part.statement.order_by(*part.order).limit(n_wanted)
+                page = shown.add_columns(*part.keys).where(part.keys[-1].in_(chosen))
+            rows += tx.execute(page.order_by(*part.order)).all()
             if len(rows) > limit:
                 # One more row than the limit, so there is a next page.
                 return Page(rows[:limit], next=tuple(rows[limit - 1][-n_keys:]))
         return Page(rows, next=None)
 
     def _parts(
-        self, after: Keys | None
-    ) -> Iterator[tuple[Sequence[ColumnElement[bool]], Sequence[ColumnElement[Any]]]]:
-        """Yield the conditions of rows after some keys, and their order; in two parts if the first
-        column is nullable.
-        """
+        self, statement: Select[*tuple[Any, ...]], after: Keys | None, blank: Blank | None
+    ) -> Iterator[_Part]:
+        """Yield the rows after some keys; in two parts if the first column is nullable."""
         first, *others = self.columns
         order = self._sorted(self.columns)
         if not self.nullable:
-            yield self._behind(self.columns, after), order
+            yield _Part(statement.where(*self._behind(self.columns, after)), self.columns, order)
             return
         if after is None or after[0] is not None:
-            yield [first.is_not(None), *self._behind(self.columns, after)], order
+            behind = self._behind(self.columns, after)
+            yield _Part(statement.where(first.is_not(None), *behind), self.columns, order)
             after = None
+        keys = after and after[1:]
+        if blank is not None:
+            behind = self._behind([blank.key], keys)
+            rest = blank.statement.where(*behind)
+            yield _Part(rest, (null(), blank.key), self._sorted([blank.key]))
+            return
         # Sorted by the nulls too, so that Postgres uses the index that begins with them instead of
         # one that has all rows in the order of the others.
-        yield [first.is_(None), *self._behind(others, after and after[1:])], order
+        behind = self._behind(others, keys)
+        yield _Part(statement.where(first.is_(None), *behind), self.columns, order)
 
-    def _sorted(self, columns: Sequence[InstrumentedAttribute[Any]]) -> list[ColumnElement[Any]]:
+    def _sorted(self, columns: Sequence[Column]) -> list[ColumnElement[Any]]:
         return [column.desc() if self.descending else column.asc() for column in columns]
 
-    def _behind(
-        self, columns: Sequence[InstrumentedAttribute[Any]], after: Keys | None
-    ) -> list[ColumnElement[bool]]:
+    def _behind(self, columns: Sequence[Column], after: Keys | None) -> list[ColumnElement[bool]]:
         if after is None:
             return []
         # Compared as a row, where an index can start, rather than column by column.

@@ -33,7 +33,8 @@ from db.queue import claims
 from db.tables.base import Claimable, JobRow
 from db.tables.batches import OPEN_STATES, AudioBatch
 from db.tables.job_runs import JobRun
-from db.tables.sessions import FINAL_STATES, UNFINISHED_STATES, AudioSession
+from db.tables.session_results import FINAL_STATES, SessionResult
+from db.tables.sessions import UNFINISHED_STATES
 from db.tables.spans import SessionSpan
 from db.tables.unfinished import UnfinishedSession
 from db.tables.webhooks import WebhookDelivery, WebhookEndpoint
@@ -164,6 +165,18 @@ def take_stalled(
     return [dict(zip(rows.names, row[1:], strict=True)) for row in found]
 
 
+def count_due(tx: Session, rows: WorkRows, *, limit: int) -> int:
+    """Count the rows that are due, up to ``limit``."""
+    table = rows.table
+    due = (
+        select(literal(1))
+        .select_from(table if rows.source is None else rows.source)
+        .where(rows.waits, claims.due(table))
+        .limit(limit)
+    )
+    return tx.scalar(select(func.count()).select_from(due.subquery())) or 0
+
+
 # --- the backlog -------------------------------------------------------------------------------
 
 
@@ -210,7 +223,7 @@ def count_unfinished(tx: Session) -> dict[str, int]:
 
 def count_finished(tx: Session) -> dict[str, int]:
     """Count the sessions in each final state. Reads the whole table."""
-    return dict.fromkeys(FINAL_STATES, 0) | _count(tx, AudioSession.outcome)
+    return dict.fromkeys(FINAL_STATES, 0) | _count(tx, SessionResult.outcome)
 
 
 def _count(

@@ -25,6 +25,7 @@ from db.queries import session_queries
 from db.queries.report_queries import LONGEST, began_at
 from db.tables.base import StoredHole
 from db.tables.detections import NoiseDetection
+from db.tables.session_results import SessionResult
 from db.tables.sessions import AudioSession
 
 _BEGUN_S: ColumnElement[float] = cast(func.extract("epoch", began_at), Double)
@@ -52,9 +53,10 @@ def sessions_by_state(
             at,
             AudioSession.state,
             func.count().label("sessions"),
-            func.coalesce(func.sum(AudioSession.duration_s), 0.0).label("audio_s"),
+            func.coalesce(func.sum(SessionResult.duration_s), 0.0).label("audio_s"),
             func.count().filter(AudioSession.recorded_at.is_(None)).label("without_time"),
         )
+        .outerjoin(AudioSession.result)
         .where(_begun_within(edges_s[0], edges_s[-1]), session_queries.is_of(AudioSession, user_id))
         .group_by(literal_column("1"), AudioSession.state)
     )
@@ -119,13 +121,15 @@ def levels_of(
         select(
             _BEGUN_S.label("begin_s"),
             # Never null where the levels are not.
-            type_coerce(AudioSession.duration_s, Double),
+            type_coerce(SessionResult.duration_s, Double),
             AudioSession.calibration_db,
             type_coerce(AudioSession.quarter_mean_squares, ARRAY(Double)),
             AudioSession.quarter_overloads,
             AudioSession.quarter_overload_energies,
             AudioSession.holes,
-        ).where(
+        )
+        .join(AudioSession.result)
+        .where(
             _may_reach_into(begin_s, end_s),
             session_queries.is_of(AudioSession, user_id),
             _HAS_EVENTS,
@@ -172,15 +176,18 @@ class Latency(NamedTuple):
 
 def latency(tx: Session, user_id: uuid.UUID | None, *, begin_s: float, end_s: float) -> Latency:
     """Return the latency of an interval's sessions."""
-    took_s = cast(func.extract("epoch", AudioSession.finished_at - AudioSession.created_at), Double)
-    speed = AudioSession.duration_s / func.nullif(took_s, 0)
+    took = SessionResult.finished_at - SessionResult.created_at
+    took_s = cast(func.extract("epoch", took), Double)
+    speed = SessionResult.duration_s / func.nullif(took_s, 0)
     row = tx.execute(
         select(
             func.count().label("sessions"),
             func.percentile_cont(0.5).within_group(took_s).label("p50_s"),
             func.percentile_cont(0.95).within_group(took_s).label("p95_s"),
             func.percentile_cont(0.5).within_group(speed).label("times_real_time_p50"),
-        ).where(
+        )
+        .join_from(AudioSession, SessionResult)
+        .where(
             _begun_within(begin_s, end_s), session_queries.is_of(AudioSession, user_id), _HAS_EVENTS
         )
     ).one()

@@ -32,6 +32,7 @@ from db.queries.model_queries import JobDone
 from db.queries.paging import Keys, Order, Page
 from db.tables.base import JsonObject, untried_now
 from db.tables.reports import DailyReport
+from db.tables.session_results import SessionResult
 from db.tables.sessions import AudioSession
 
 #: When the recording of a session began, or else when it was posted; there is an index on it.
@@ -202,9 +203,10 @@ def _sessions_version() -> ScalarSelect[str]:
     """
     starts_at, ends_at, user_id = DailyReport.starts_at, DailyReport.ends_at, DailyReport.user_id
     each = func.hashtextextended(cast(AudioSession.id, Text) + AudioSession.state, 0)
-    length = func.make_interval(0, 0, 0, 0, 0, 0, func.coalesce(AudioSession.duration_s, 0.0))
+    length = func.make_interval(0, 0, 0, 0, 0, 0, func.coalesce(SessionResult.duration_s, 0.0))
     return (
         select(func.concat(func.count(), ":", func.sum(each)))
+        .outerjoin_from(AudioSession, SessionResult)
         .where(
             began_at >= starts_at - LONGEST,
             began_at < ends_at,

@@ -17,7 +17,7 @@ from db.tables.batches import AudioBatch
 from db.tables.retention import OrphanBlob
 from db.tables.sessions import UNFINISHED_STATES, AudioSession
 
-_IS_UNFINISHED = AudioSession.outcome.is_(None)
+_IS_UNFINISHED = AudioSession.state.in_(UNFINISHED_STATES)
 
 #: The key of the audio that a session must have: of its recording while it is unfinished, or of the
 #: upload that it will be copied from; then of what may be served. Null if it has none, such as a

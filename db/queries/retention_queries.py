@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import uuid
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -13,11 +12,13 @@ from sqlalchemy import delete, exists, func, insert, or_, select, text, update
 from sqlalchemy.orm import Session
 from sqlalchemy.sql.elements import ColumnElement
 
+from db.queries import removal_queries
 from db.queries.namespaces import OURS, STATISTICS
 from db.queue import claims
 from db.tables.detections import NoiseDetection
 from db.tables.documents.job_results import TableSize
 from db.tables.retention import KeptClip
+from db.tables.session_results import FINAL_STATES, SessionResult
 from db.tables.sessions import AudioSession
 from db.tables.unfinished import UnfinishedSession
 
@@ -37,7 +38,8 @@ class Past:
         """Return the condition of the selected sessions."""
         cutoff = claims.seconds_ago(self.older_than_s)
         if not self.failed:
-            return AudioSession.finished_at < cutoff
+            # The state is that of the locked row: it changes if the session is retried.
+            return (SessionResult.finished_at < cutoff) & AudioSession.state.in_(FINAL_STATES)
         # A session that waits for storage, or is retried after it was given up, will still end.
         is_stuck = exists().where(
             UnfinishedSession.session_id == AudioSession.id,
@@ -52,9 +54,9 @@ def count_past(tx: Session, past: Past) -> tuple[int, float, int]:
     their uploads.
     """
     n_sessions, duration_s, size_bytes = tx.execute(
-        select(
-            func.count(), func.sum(AudioSession.duration_s), func.sum(AudioSession.size_bytes)
-        ).where(past.condition(), ~AudioSession.legal_hold)
+        select(func.count(), func.sum(SessionResult.duration_s), func.sum(AudioSession.size_bytes))
+        .outerjoin_from(AudioSession, SessionResult)
+        .where(past.condition(), ~AudioSession.legal_hold)
     ).one()
     return n_sessions, float(duration_s or 0.0), int(size_bytes or 0)
 
@@ -65,19 +67,17 @@ def page_past(tx: Session, past: Past, *, limit: int, most_spans: int) -> Sequen
     Together they have at most ``most_spans`` spans, except that there is always at least one
     session.
     """
-    by = AudioSession.created_at if past.failed else AudioSession.finished_at
+    by = AudioSession.created_at if past.failed else SessionResult.finished_at
     rows = tx.execute(
         select(AudioSession.id, AudioSession.spans_total)
+        .outerjoin(AudioSession.result)
         .where(past.condition(), ~AudioSession.legal_hold)
         .order_by(by)
         .limit(limit)
     ).all()
-    n_spans = itertools.accumulate(row.spans_total for row in rows)
-    return [
-        row.id
-        for index, (row, until) in enumerate(zip(rows, n_spans, strict=True))
-        if index == 0 or until <= most_spans
-    ]
+    return removal_queries.within(
+        [(row.id, row.spans_total) for row in rows], most_spans=most_spans
+    )
 
 
 def remove_past(tx: Session, past: Past, ids: Collection[uuid.UUID]) -> set[uuid.UUID]:
@@ -87,15 +87,11 @@ def remove_past(tx: Session, past: Past, ids: Collection[uuid.UUID]) -> set[uuid
     """
     locked = (
         select(AudioSession.id)
+        .outerjoin(AudioSession.result)
         .where(AudioSession.id.in_(ids), past.condition(), ~AudioSession.legal_hold)
-        .with_for_update(skip_locked=True)
+        .with_for_update(of=AudioSession, skip_locked=True)
     )
-    return set(
-        tx.scalars(
-            delete(AudioSession).where(AudioSession.id.in_(locked)).returning(AudioSession.id),
-            execution_options={"synchronize_session": False},
-        )
-    )
+    return removal_queries.remove_sessions(tx, AudioSession.id.in_(locked))
 
 
 def hold_session(

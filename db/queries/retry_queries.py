@@ -13,6 +13,7 @@ from sqlalchemy.orm import Session
 from db.queries import session_queries
 from db.queue import session_moves
 from db.tables.metrics import ProcessingMetric
+from db.tables.session_results import SessionResult
 from db.tables.sessions import KEEP, AudioSession
 from db.tables.spans import SessionSpan
 from db.tables.unfinished import SessionLeftovers
@@ -41,17 +42,21 @@ class FailedSessions:
     def conditions(self) -> Sequence[ColumnElement[bool]]:
         """Return the conditions of their rows."""
         of_code = AudioSession.problem["code"].astext
-        ended = AudioSession.finished_at
+        ended = SessionResult.finished_at
+        failed_then = select(SessionResult.session_id).where(
+            SessionResult.outcome == "failed",
+            true() if self.finished_from is None else ended >= self.finished_from,
+            true() if self.finished_to is None else ended < self.finished_to,
+        )
         return (
             session_queries.is_of(AudioSession, self.owner),
             # The audio of other sessions has been removed.
             AudioSession.privacy == KEEP,
-            AudioSession.outcome == "failed",
+            AudioSession.state == "failed",
+            AudioSession.id.in_(failed_then),
             true() if self.all_codes else of_code.in_(RETRIABLE),
             true() if self.code is None else of_code == self.code,
             true() if self.batch_id is None else AudioSession.batch_id == self.batch_id,
-            true() if self.finished_from is None else ended >= self.finished_from,
-            true() if self.finished_to is None else ended < self.finished_to,
         )
 
 
@@ -68,10 +73,11 @@ def retry_sessions(tx: Session, which: FailedSessions, *, limit: int) -> Sequenc
     """
     chosen = (
         select(AudioSession.id)
+        .join(AudioSession.result)
         .where(*which.conditions())
-        .order_by(AudioSession.finished_at)
+        .order_by(SessionResult.finished_at)
         .limit(limit)
-        .with_for_update(skip_locked=True)
+        .with_for_update(of=AudioSession, skip_locked=True)
     )
     return _restart(tx, AudioSession.id.in_(chosen))
 
@@ -101,7 +107,6 @@ def _restart(tx: Session, *conditions: ColumnElement[bool]) -> Sequence[uuid.UUI
     fresh = {
         "state": "queued",
         "started_at": None,
-        "finished_at": None,
         "pcm_key": None,
         "levels_key": None,
         "bands_key": None,
@@ -125,4 +130,10 @@ def _restart(tx: Session, *conditions: ColumnElement[bool]) -> Sequence[uuid.UUI
     if ids:
         for table in (SessionSpan, SessionLeftovers):
             tx.execute(delete(table).where(table.session_id.in_(ids)))
+        tx.execute(
+            update(SessionResult)
+            .where(SessionResult.session_id.in_(ids))
+            .values(outcome=None, finished_at=None),
+            execution_options={"synchronize_session": False},
+        )
     return ids

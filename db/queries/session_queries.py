@@ -9,20 +9,22 @@ from __future__ import annotations
 import itertools
 import uuid
 from collections.abc import Iterable, Sequence
-from datetime import datetime, timedelta
+from datetime import datetime
 from functools import lru_cache
 from typing import Any, NamedTuple, NotRequired, Required, TypedDict, Unpack
 
 from sqlalchemy import (
     ARRAY,
+    Double,
     Text,
+    Uuid,
     and_,
     bindparam,
     case,
     exists,
     func,
     insert,
-    literal,
+    inspect,
     literal_column,
     select,
     true,
@@ -38,6 +40,7 @@ from db.statements import CompiledStatement
 from db.tables.base import JsonObject, Owned
 from db.tables.detections import NoiseDetection, StoredCandidate
 from db.tables.metrics import ProcessingMetric
+from db.tables.models import Promotion
 from db.tables.sessions import AudioSession
 from db.tables.unfinished import UnfinishedSession
 
@@ -93,8 +96,17 @@ def add_session(tx: Session, *, reserved_s: float = 0.0, **values: Unpack[NewSes
 
     ``reserved_s`` seconds of its user's monthly audio are reserved until it is counted.
     """
-    added = insert(AudioSession).values(state="queued", **values).returning(*session_moves.QUEUED)
-    session_moves.queue(tx, added.cte(), reserved_s=literal(reserved_s))
+    _adding_session(tuple(values)).run(tx, **values, state="queued", reserved_s=reserved_s)
+
+
+@lru_cache
+def _adding_session(names: tuple[str, ...]) -> CompiledStatement:
+    """Return the statement that adds a session with some columns, and its work."""
+    types = AudioSession.__table__.columns
+    row = {name: bindparam(name, type_=types[name].type) for name in ("state", *names)}
+    added = insert(AudioSession).values(row).returning(*session_moves.QUEUED).cte()
+    reserved_s = bindparam("reserved_s", type_=Double)
+    return CompiledStatement(session_moves.queueing(added, reserved_s=reserved_s))
 
 
 def is_of(table: type[Owned], owner: uuid.UUID | None) -> ColumnElement[bool]:
@@ -109,6 +121,53 @@ def get_session(
     return tx.scalars(
         select(AudioSession).where(AudioSession.id == session_id, is_of(AudioSession, owner))
     ).one_or_none()
+
+
+def lock_session(
+    tx: Session, session_id: uuid.UUID, *, owner: uuid.UUID | None = None
+) -> AudioSession | None:
+    """Return a session, locked until the end of the transaction, or None; with an owner only if it
+    is theirs.
+    """
+    return tx.scalars(
+        select(AudioSession)
+        .where(AudioSession.id == session_id, is_of(AudioSession, owner))
+        .with_for_update(of=AudioSession)
+    ).one_or_none()
+
+
+class SessionToProcess(NamedTuple):
+    """A session, which no transaction watches, and the model promoted last, if any."""
+
+    session: AudioSession
+    promoted_model_id: uuid.UUID | None
+
+
+def session_to_process(tx: Session, session_id: uuid.UUID) -> SessionToProcess | None:
+    """Return a session and the promoted model, in a third of the time of two queries."""
+    row = _TO_PROCESS.run(tx, session_id=session_id).fetchone()
+    if row is None:
+        return None
+    *values, promoted_model_id = row
+    columns = dict(zip(_SESSION_COLUMNS, values, strict=True))
+    return SessionToProcess(AudioSession(**columns), promoted_model_id)
+
+
+_SESSION_COLUMNS = [
+    attribute.key
+    for attribute in inspect(AudioSession).column_attrs
+    if not attribute.columns[0].computed
+]
+_TO_PROCESS = CompiledStatement(
+    select(
+        *(getattr(AudioSession, name) for name in _SESSION_COLUMNS),
+        select(Promotion.model_id)
+        .order_by(Promotion.id.desc())
+        .limit(literal_column("1"))
+        .scalar_subquery()
+        .label("promoted_model_id"),
+    ).where(AudioSession.id == bindparam("session_id", type_=Uuid))
+)
 
 
 def session_version(tx: Session, session_id: uuid.UUID) -> str | None:
@@ -131,19 +190,6 @@ def clock(tx: Session) -> datetime:
     """Return the current time by the database's clock."""
     now: datetime = tx.execute(select(func.clock_timestamp())).scalar_one()
     return now
-
-
-def work_times(tx: Session, session_id: uuid.UUID) -> tuple[datetime, datetime] | None:
-    """Return when a session was first claimed, and the current time; None if it has ended."""
-    row = _WORK_TIMES.run(tx, session_id=session_id).one_or_none()
-    return None if row is None else (row.started_at, row.now)
-
-
-_WORK_TIMES = CompiledStatement(
-    select(UnfinishedSession.started_at, func.clock_timestamp().label("now")).where(
-        UnfinishedSession.session_id == bindparam("session_id")
-    )
-)
 
 
 def note_share(tx: Session, work: SessionWork, *, attempt: int, share: float) -> bool:
@@ -247,32 +293,25 @@ def add_detections(tx: Session, session_id: uuid.UUID, events: Sequence[NewDetec
     """Add the detections of a session, all of them at once, with its owner and their times."""
     if not events:
         return
-    session = _OWNER_AND_TIME.run(tx, session_id=session_id).one()
     rows = [
-        {
-            "session_id": session_id,
-            "event_index": index,
-            "user_id": session.user_id,
-            "heard_at": session.recorded_at
-            and session.recorded_at + timedelta(seconds=event["start_s"]),
-            **event,
-        }
+        {"session_id": session_id, "event_index": index, **event}
         for index, event in enumerate(events)
     ]
     for names, alike in itertools.groupby(rows, tuple):
         _adding_detections(names).run_for_each(tx, list(alike))
 
 
-_OWNER_AND_TIME = CompiledStatement(
-    select(AudioSession.user_id, AudioSession.recorded_at).where(
-        AudioSession.id == bindparam("session_id")
-    )
-)
-
-
 @lru_cache
-def _adding_detections(columns: tuple[str, ...]) -> CompiledStatement:
-    return CompiledStatement(insert(NoiseDetection), columns=columns)
+def _adding_detections(names: tuple[str, ...]) -> CompiledStatement:
+    columns = NoiseDetection.__table__.columns
+    row: dict[str, ColumnElement[Any]] = {
+        name: bindparam(name, type_=columns[name].type) for name in names
+    }
+    after = func.make_interval(0, 0, 0, 0, 0, 0, row["start_s"])
+    owner = AudioSession.__table__.c.user_id
+    row |= {"user_id": owner, "heard_at": AudioSession.recorded_at + after}
+    of_session = select(*row.values()).where(AudioSession.id == row["session_id"])
+    return CompiledStatement(insert(NoiseDetection).from_select(list(row), of_session))
 
 
 # --- metrics -----------------------------------------------------------------------------------

@@ -10,6 +10,7 @@ from sqlalchemy import Select, Text, Uuid, bindparam, case, cast, func, literal_
 
 from db.queries.session_queries import SOURCE_ADDRESS
 from db.store import CompiledQuery, Store
+from db.tables.session_results import SessionResult
 from db.tables.sessions import AudioSession
 from db.tables.spans import SessionSpan
 from db.tables.unfinished import UnfinishedSession
@@ -30,7 +31,7 @@ SESSION_VIEW: Select[*tuple[Any, ...]] = select(
     AudioSession.codec,
     AudioSession.rate_hz,
     AudioSession.n_channels,
-    AudioSession.duration_s,
+    SessionResult.duration_s,
     AudioSession.calibration_db,
     AudioSession.calibration_tone_db,
     AudioSession.bands,
@@ -59,7 +60,7 @@ SESSION_VIEW: Select[*tuple[Any, ...]] = select(
     ),
     AudioSession.created_at,
     func.coalesce(UnfinishedSession.started_at, AudioSession.started_at).label("started_at"),
-    AudioSession.finished_at,
+    SessionResult.finished_at,
     SOURCE_ADDRESS.label("source_url"),
     cast(AudioSession.thresholds, Text).label("thresholds"),
     cast(AudioSession.user_metadata, Text).label("metadata"),
@@ -67,11 +68,14 @@ SESSION_VIEW: Select[*tuple[Any, ...]] = select(
     cast(AudioSession.problem, Text).label("problem"),
     # The spans of most sessions need not be read: none of a completed one failed.
     case(
-        (literal_column("outcome = 'completed'"), literal_column("0")),
+        (literal_column("audio_sessions.state = 'completed'"), literal_column("0")),
         else_=_FAILED.scalar_subquery(),
     ).label("spans_failed"),
     func.clock_timestamp().label("now"),
-).outerjoin(UnfinishedSession, UnfinishedSession.session_id == AudioSession.id)
+)
+SESSION_VIEW = SESSION_VIEW.outerjoin(
+    UnfinishedSession, UnfinishedSession.session_id == AudioSession.id
+).outerjoin(SessionResult, SessionResult.session_id == AudioSession.id)
 _OWNER = bindparam("owner", type_=Uuid)
 
 

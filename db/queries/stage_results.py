@@ -1,4 +1,6 @@
-"""What each stage of a session writes at its end: columns of `AudioSession` and `SessionSpan`."""
+"""What each stage of a session writes at its end: columns of `AudioSession`, `SessionResult` and
+`SessionSpan`.
+"""
 
 from __future__ import annotations
 

@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from functools import lru_cache
-from typing import Any, Generic, Protocol, TypeVar
+from typing import Any, Generic, NamedTuple, Protocol, TypeVar
 
 from sqlalchemy import (
     CursorResult,
@@ -31,8 +31,9 @@ from sqlalchemy.orm import Session
 from sqlalchemy.sql.elements import ColumnElement
 
 from db.queue import session_moves
-from db.statements import CompiledStatement
+from db.statements import CompiledStatement, changed_one
 from db.tables.base import Claimable, Traced, untried_now
+from db.tables.session_results import SessionResult
 from db.tables.sessions import AudioSession
 from db.tables.spans import SessionSpan
 from db.tables.unfinished import UnfinishedSession
@@ -111,6 +112,13 @@ SomeItem = TypeVar("SomeItem", bound=WorkItem)
 Taken = TypeVar("Taken", bound=WorkItem, covariant=True)
 
 
+class ClaimTimes(NamedTuple):
+    """When a row was first claimed, and the time of a claim, by the database's clock."""
+
+    first_at: datetime
+    at: datetime
+
+
 @dataclass(frozen=True)
 class Claim(Generic[Taken]):
     """A claimed row, and the attempt number, which is the fence."""
@@ -119,6 +127,8 @@ class Claim(Generic[Taken]):
     attempt: int
     #: How many claims of the row so far do not count as attempts.
     uncounted: int = 0
+    #: When the row was first claimed, and the time of this claim; None if that was not asked.
+    times: ClaimTimes | None = None
 
 
 class Take(Protocol[Taken]):
@@ -284,7 +294,7 @@ def advance(
             "held_attempt": attempt,
         }
         written = {f"new_{name}": value for name, value in values.items()}
-        return changed(_moving(to, tuple(values)).run(tx, **fence, **written))
+        return changed_one(tx, _moving(to, tuple(values)).run(tx, **fence, **written))
     fresh = {"state": to, **untried_now()}
     if to not in work.table.unfinished:
         fresh["finished_at"] = func.clock_timestamp()
@@ -294,7 +304,7 @@ def advance(
 @lru_cache
 def _moving(to: str, columns: tuple[str, ...]) -> CompiledStatement:
     """Return the statement by which a claim moves its session and writes some columns."""
-    types = AudioSession.__table__.columns
+    types = {**SessionResult.__table__.columns, **AudioSession.__table__.columns}
     # The condition of any work, with parameters in place of its values.
     of_work: Any = {
         "session_id": bindparam("held_session_id", type_=Uuid),

@@ -22,7 +22,6 @@ from typing import Any
 
 from sqlalchemy import (
     ARRAY,
-    Row,
     SmallInteger,
     TextClause,
     bindparam,
@@ -30,7 +29,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.orm import Session
 
-from db.queue.claims import Claim, SessionWork
+from db.queue.claims import Claim, ClaimTimes, SessionWork
 from db.statements import CompiledStatement
 from db.tables.sessions import PRIORITIES
 
@@ -47,7 +46,8 @@ def next_session(tx: Session, *, state: str, lease_s: float) -> Claim[SessionWor
     if row is None:
         return None
     work = SessionWork(session_id=row.session_id, state=state, resplits=row.resplits)
-    return Claim(work, row.attempt, row.uncounted)
+    times = ClaimTimes(first_at=row.started_at, at=row.claimed_at)
+    return Claim(work, row.attempt, row.uncounted, times)
 
 
 def next_span(tx: Session, *, lease_s: float) -> Claim[SessionWork] | None:
@@ -64,12 +64,10 @@ def next_span(tx: Session, *, lease_s: float) -> Claim[SessionWork] | None:
     return Claim(work, row.attempt, row.uncounted)
 
 
-def _take(
-    tx: Session, statement: CompiledStatement, state: str, *, lease_s: float
-) -> Row[Any] | None:
-    """Claim the next row, and record whose turn it was, in one statement."""
+def _take(tx: Session, statement: CompiledStatement, state: str, *, lease_s: float) -> Any:
+    """Claim the next row, and record whose turn it was, in one statement; None without a row."""
     found = statement.run(tx, state=state, lease_s=lease_s, priorities=priorities())
-    return found.one_or_none()
+    return found.fetchone()
 
 
 def priorities() -> list[int]:
@@ -150,7 +148,7 @@ NEXT_SESSION = claim(
     FROM found
     WHERE session.session_id = found.session_id
     RETURNING found.priority, found.lane, session.session_id, session.attempt, session.uncounted,
-              session.resplits
+              session.resplits, session.started_at, clock_timestamp() AS claimed_at
     """,
 )
 

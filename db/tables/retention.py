@@ -1,4 +1,4 @@
-"""The tables of kept clips, of the installation, and of orphaned blobs."""
+"""The tables of kept clips, of the installation, and of orphaned and removed blobs."""
 
 from __future__ import annotations
 
@@ -69,4 +69,25 @@ class OrphanBlob(Base):
     )
     marked_at: Mapped[datetime | None] = mapped_column(
         comment="When it was marked, to be removed some days later; null if it was only found."
+    )
+
+
+class RemovedBlobs(Base):
+    """Blobs whose row was removed, until no worker can still be writing one of them."""
+
+    __tablename__ = "removed_blobs"
+
+    prefix: Mapped[str] = mapped_column(
+        primary_key=True,
+        comment="The prefix of their keys, which ends in a slash, or the whole key of one blob.",
+    )
+    finished_at: Mapped[datetime] = mapped_column(
+        server_default=func.now(),
+        comment=(
+            "When the row was removed, or its work had ended before: once no worker can still be "
+            "writing for it, the blobs are finally removed."
+        ),
+    )
+    at_once: Mapped[bool] = mapped_column(
+        server_default=text("true"), comment="Whether they are still to be removed before that too."
     )

@@ -8,6 +8,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from db.tables.base import one_of
+from db.tables.session_results import FINAL_STATES
+
 
 @dataclass(frozen=True, kw_only=True)
 class Function:
@@ -174,7 +177,7 @@ TRIGGERS = (
         table="audio_sessions",
         event="AFTER UPDATE",
         # Evaluated in memory, so that other updates of a session cost nothing more.
-        when="OLD.finished_at IS NULL AND NEW.finished_at IS NOT NULL",
+        when=(f"NEW.{one_of('state', FINAL_STATES)} AND NOT OLD.{one_of('state', FINAL_STATES)}"),
         function="queue_webhook_deliveries",
         comment=(
             "Runs in the transaction that ends a session, so that no code that ends one can omit"

@@ -102,9 +102,6 @@ class RecordingOfSession:
         comment="The number of channels of the recording."
     )
 
-    duration_s: Mapped[float | None] = mapped_column(
-        comment="The length of the decoded recording in seconds."
-    )
     missing_s: Mapped[float | None] = mapped_column(
         comment="Seconds of the recording that could not be decoded."
     )

@@ -9,7 +9,6 @@ from datetime import UTC, datetime
 from sqlalchemy import (
     BigInteger,
     CheckConstraint,
-    Computed,
     ForeignKey,
     Index,
     SmallInteger,
@@ -18,8 +17,9 @@ from sqlalchemy import (
     text,
 )
 from sqlalchemy.dialects.postgresql import JSONB
+from sqlalchemy.ext.associationproxy import AssociationProxy, association_proxy
 from sqlalchemy.ext.hybrid import hybrid_property
-from sqlalchemy.orm import Mapped, mapped_column
+from sqlalchemy.orm import Mapped, mapped_column, relationship
 from sqlalchemy.sql.elements import ColumnElement
 
 from db.tables.base import (
@@ -31,19 +31,11 @@ from db.tables.base import (
     one_of,
 )
 from db.tables.session_columns import OptionsOfSession, RecordingOfSession
+from db.tables.session_results import FINAL_STATES, SessionResult
 
 #: The states of a session. The first four are unfinished, the others final.
-SESSION_STATES = (
-    "queued",
-    "splitting",
-    "detecting",
-    "aggregating",
-    "completed",
-    "partial",
-    "failed",
-    "cancelled",
-)
-UNFINISHED_STATES, FINAL_STATES = SESSION_STATES[:4], SESSION_STATES[4:]
+UNFINISHED_STATES = ("queued", "splitting", "detecting", "aggregating")
+SESSION_STATES = (*UNFINISHED_STATES, *FINAL_STATES)
 
 #: The percentage of the work on a session that is done when a state begins, measured on recordings
 #: of one hour in one process. With more workers, ``detecting`` takes a smaller share.
@@ -98,8 +90,9 @@ def level_reference(calibration_db: float | None) -> str:
 class AudioSession(OptionsOfSession, RecordingOfSession, Owned, Traced, Base):
     """One recording on its way from upload to answer.
 
-    What its work changes often is in `UnfinishedSession`. Of what a session changes before its end,
-    only ``recorded_at`` and ``duration_s`` are in an index here, so most updates are HOT.
+    What its work changes often is in `UnfinishedSession`, and what lists sort and filter its result
+    by in `SessionResult`. Of what changes after the upload, only the time that was found in the
+    file, and the name of a file that was fetched, are in an index here: other updates are HOT.
     """
 
     __tablename__ = "audio_sessions"
@@ -135,18 +128,9 @@ class AudioSession(OptionsOfSession, RecordingOfSession, Owned, Traced, Base):
         Index("ix_audio_sessions_created_at", "created_at"),
         # The sessions of a day.
         Index("ix_audio_sessions_began_at", text("coalesce(recorded_at, created_at)")),
-        # A user's lists, in each order and by the most frequent filters: docs/lists.md.
+        # A user's lists, by what is known from the upload on: docs/lists.md.
         Index("ix_audio_sessions_user_created", "user_id", "created_at", "id"),
         Index("ix_audio_sessions_user_recorded", "user_id", "recorded_at", "id"),
-        Index("ix_audio_sessions_user_duration", "user_id", "duration_s", "id"),
-        Index("ix_audio_sessions_user_finished", "user_id", "finished_at", "id"),
-        Index("ix_audio_sessions_user_outcome", "user_id", "outcome", "created_at", "id"),
-        Index(
-            "ix_audio_sessions_user_confidence",
-            "user_id",
-            "max_confidence",
-            postgresql_where=text("max_confidence IS NOT NULL"),
-        ),
         Index("ix_audio_sessions_user_file", "user_id", "file_name", "created_at", "id"),
         Index(
             "ix_audio_sessions_batch_created",
@@ -161,18 +145,6 @@ class AudioSession(OptionsOfSession, RecordingOfSession, Owned, Traced, Base):
             postgresql_using="gin",
             postgresql_ops={"user_metadata": "jsonb_path_ops"},
             postgresql_where=text("user_metadata <> '{}'"),
-        ),
-        # Whether a batch has unfinished sessions.
-        Index(
-            "ix_audio_sessions_batch_unfinished",
-            "batch_id",
-            postgresql_where=text("batch_id IS NOT NULL AND outcome IS NULL"),
-        ),
-        # Sessions that may be past their retention.
-        Index(
-            "ix_audio_sessions_past",
-            "finished_at",
-            postgresql_where=text("finished_at IS NOT NULL AND NOT legal_hold"),
         ),
         # Room on each page for new versions of its rows.
         {"postgresql_with": {"fillfactor": 70}},
@@ -201,17 +173,9 @@ class AudioSession(OptionsOfSession, RecordingOfSession, Owned, Traced, Base):
         server_default=func.now(), comment="When it was posted."
     )
     started_at: Mapped[datetime | None] = mapped_column(comment="When a worker first claimed it.")
-    finished_at: Mapped[datetime | None] = mapped_column(comment="When it ended; null until then.")
 
     state: Mapped[str] = mapped_column(
         comment="The state; the check constraint has the possible ones."
-    )
-    outcome: Mapped[str | None] = mapped_column(
-        Computed(f"CASE WHEN {one_of('state', FINAL_STATES)} THEN state END", persisted=True),
-        comment=(
-            "The state if it is final, else null. Indexes contain it instead of the state: so a "
-            "move to another unfinished state writes to none of them."
-        ),
     )
     priority: Mapped[int] = mapped_column(
         SmallInteger,
@@ -237,9 +201,6 @@ class AudioSession(OptionsOfSession, RecordingOfSession, Owned, Traced, Base):
     problem: Mapped[StoredProblem | None] = mapped_column(
         JSONB, comment="What is lost and why, as a code and a sentence; null if nothing is."
     )
-    max_confidence: Mapped[float | None] = mapped_column(
-        comment="The greatest confidence of its detections; null without any."
-    )
     levels_answer_key: Mapped[str | None] = mapped_column(
         comment="The key of the response about its levels."
     )
@@ -254,6 +215,18 @@ class AudioSession(OptionsOfSession, RecordingOfSession, Owned, Traced, Base):
     )
     legal_hold: Mapped[bool] = mapped_column(
         server_default=text("false"), comment="Whether it is kept regardless of its age."
+    )
+
+    #: Its result, read together with it. `db.queue.session_moves` writes the row.
+    result: Mapped[SessionResult | None] = relationship(lazy="joined", viewonly=True)
+    duration_s: AssociationProxy[float | None] = association_proxy(
+        "result", "duration_s", creator=lambda value: SessionResult(duration_s=value)
+    )
+    max_confidence: AssociationProxy[float | None] = association_proxy(
+        "result", "max_confidence", creator=lambda value: SessionResult(max_confidence=value)
+    )
+    finished_at: AssociationProxy[datetime | None] = association_proxy(
+        "result", "finished_at", creator=lambda value: SessionResult(finished_at=value)
     )
 
     @property

@@ -32,6 +32,12 @@ class UnfinishedSession(Claimable, Base):
         Index(
             "ix_unfinished_sessions_turn", "state", "priority", "lane", "created_at", "session_id"
         ),
+        # Whether a batch has unfinished sessions.
+        Index(
+            "ix_unfinished_sessions_batch",
+            "batch_id",
+            postgresql_where=text("batch_id IS NOT NULL"),
+        ),
         # Room on each page for new versions of its rows.
         {"postgresql_with": {"fillfactor": 50}},
     )
@@ -40,6 +46,9 @@ class UnfinishedSession(Claimable, Base):
         ForeignKey("audio_sessions.id", ondelete="CASCADE"),
         primary_key=True,
         comment="The session.",
+    )
+    batch_id: Mapped[uuid.UUID | None] = mapped_column(
+        comment="The session's batch; null without one."
     )
     priority: Mapped[int] = mapped_column(
         SmallInteger,

@@ -16,7 +16,7 @@ import uuid
 from pathlib import Path
 
 import numpy as np
-from sqlalchemy import insert, text
+from sqlalchemy import func, insert, text
 
 from actors.analytics.analyze import analyze_session_data
 from actors.execution.runtime import Runtime
@@ -29,6 +29,7 @@ from db.settings import Settings
 from db.tables.detections import NoiseDetection
 from db.tables.sessions import AudioSession
 from tests.support import servers
+from tests.support.pipeline import put_result
 
 HOURS, N_EVENTS = 24, 100_000
 RATE_HZ = 44_100
@@ -105,10 +106,17 @@ def _session(runtime: Runtime) -> uuid.UUID:
                 file_name="day.flac",
                 recording_key="day",
                 size_bytes=1,
-                duration_s=float(duration_s),
                 levels_key="levels",
                 calibration_db=100.0,
             )
+        )
+        tx.flush()
+        put_result(
+            tx,
+            session_id,
+            outcome="completed",
+            finished_at=func.now(),
+            duration_s=float(duration_s),
         )
         tx.flush()
         tx.execute(insert(NoiseDetection), events)

@@ -169,11 +169,10 @@ def add_session(database_url: str) -> uuid.UUID:
             size_bytes=100_000,
             recording_key="nowhere",
         )
-        put_into(tx, session_id, "completed")
+        put_into(tx, session_id, "completed", duration_s=60.0)
         row = session_queries.get_session(tx, session_id)
         assert row is not None
-        row.started_at = row.finished_at = row.created_at
-        row.duration_s, row.rate_hz, row.n_channels = 60.0, 44_100, 2
+        row.started_at, row.rate_hz, row.n_channels = row.created_at, 44_100, 2
         row.spans_total = row.spans_finished = 1
         row.summary = {
             "events": 3,

@@ -32,11 +32,14 @@ FEW = 100
 FORMATS = ("parquet", "csv", "ndjson", "audacity", "dcase")
 
 _SESSIONS = text("""
-    INSERT INTO audio_sessions
-        (id, user_id, file_name, recording_key, size_bytes, state, created_at, finished_at, rate_hz)
-    SELECT gen_random_uuid(), :user, 'street-' || n || '.wav', 'none', 1, 'completed',
-           now() - n * interval '1 min', now(), 48000
-    FROM generate_series(0, :n_sessions) n
+    WITH added AS (
+        INSERT INTO audio_sessions
+            (id, user_id, file_name, recording_key, size_bytes, state, created_at, rate_hz)
+        SELECT gen_random_uuid(), :user, 'street-' || n || '.wav', 'none', 1, 'completed',
+               now() - n * interval '1 min', 48000
+        FROM generate_series(0, :n_sessions) n RETURNING id, user_id, created_at, state)
+    INSERT INTO session_results (session_id, user_id, created_at, outcome, finished_at)
+    SELECT id, user_id, created_at, state, now() FROM added
 """)
 _EVENTS = text("""
     INSERT INTO noise_detections

@@ -128,8 +128,8 @@ class Bench:
         with self._store.transaction() as tx:
             n_finished: int = tx.execute(
                 text(
-                    "SELECT count(*) FROM audio_sessions"
-                    " WHERE id = ANY(:ids) AND finished_at IS NOT NULL"
+                    "SELECT count(*) FROM session_results"
+                    " WHERE session_id = ANY(:ids) AND finished_at IS NOT NULL"
                 ),
                 {"ids": list(session_ids)},
             ).scalar_one()

@@ -54,7 +54,7 @@ INDEXES = """
 """
 #: Transactions that write take an ID; those that only read do not.
 XIDS = "SELECT /* footprint */ pg_snapshot_xmax(pg_current_snapshot())::text::bigint"
-UNFINISHED = "SELECT /* footprint */ count(*) FROM audio_sessions WHERE finished_at IS NULL"
+UNFINISHED = "SELECT /* footprint */ count(*) FROM unfinished_sessions"
 EVENTS = "SELECT /* footprint */ count(*) FROM noise_detections"
 
 

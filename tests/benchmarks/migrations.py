@@ -58,8 +58,12 @@ STEPS = {
 BEFORE = {"add_foreign_key": "steps.add_column('audio_sessions', 'bench_user uuid')"}
 
 ADD = """
-INSERT INTO audio_sessions (id, file_name, recording_key, size_bytes, state, finished_at)
-SELECT gen_random_uuid(), 'a.wav', 'b', 1, 'cancelled', now() FROM generate_series(1, %s)
+WITH added AS (
+    INSERT INTO audio_sessions (id, file_name, recording_key, size_bytes, state)
+    SELECT gen_random_uuid(), 'a.wav', 'b', 1, 'cancelled' FROM generate_series(1, %s)
+    RETURNING id, created_at, state)
+INSERT INTO session_results (session_id, created_at, outcome, finished_at)
+SELECT id, created_at, state, now() FROM added
 """
 CHANGE = "UPDATE audio_sessions SET file_name = %s WHERE id = %s"
 READ = "SELECT state, file_name FROM audio_sessions WHERE id = %s"

@@ -90,21 +90,22 @@ def _add_callers_and_model(url: str, model: classifier.Classifier) -> None:
 
 
 _UNFINISHED = """
-    INSERT INTO unfinished_sessions (session_id, state, priority, lane, created_at, started_at)
-    SELECT id, state, priority, user_id, created_at, started_at
-    FROM audio_sessions WHERE outcome IS NULL
+    INSERT INTO unfinished_sessions
+        (session_id, batch_id, state, priority, lane, created_at, started_at)
+    SELECT id, batch_id, state, priority, user_id, created_at, started_at
+    FROM audio_sessions WHERE state IN ('queued', 'splitting', 'detecting', 'aggregating')
 """
 #: Time after which leftover blobs of a finished session are removed for good.
 TIDIED_AFTER = timedelta(hours=2)
 _LEFTOVERS = """
     INSERT INTO session_leftovers (session_id, finished_at)
-    SELECT id, finished_at FROM audio_sessions WHERE finished_at > %s
+    SELECT session_id, finished_at FROM session_results WHERE finished_at > %s
 """
 #: The monthly usage that ``split`` counts per user.
 _USAGE = """
     INSERT INTO usage_months (user_id, month, audio_s, sessions)
     SELECT user_id, date_trunc('month', created_at AT TIME ZONE 'UTC'), sum(duration_s), count(*)
-    FROM audio_sessions WHERE duration_s IS NOT NULL GROUP BY 1, 2
+    FROM session_results WHERE duration_s IS NOT NULL GROUP BY 1, 2
 """
 
 

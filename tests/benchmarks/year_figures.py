@@ -52,6 +52,7 @@ from db.queries import (
 )
 from db.settings import Settings
 from db.store import Store
+from db.tables.session_results import SessionResult
 from db.tables.sessions import AudioSession
 from tests.benchmarks import year, year_plan
 from tests.benchmarks.year_bench import MS, Bench, Line, bench_of, timed
@@ -126,8 +127,9 @@ def lists(bench: Bench) -> Iterator[Line]:
     with bench.runtime.store.reading() as tx:
         longest = tx.scalars(
             select(AudioSession.id)
+            .join(AudioSession.result)
             .where(AudioSession.user_id == accounts.TEAM, AudioSession.summary.is_not(None))
-            .order_by(AudioSession.duration_s.desc())
+            .order_by(SessionResult.duration_s.desc())
             .limit(1)
         ).one()
     yield timed("GET /v1/sessions/{id}", _asks(bench.api, f"/v1/sessions/{longest}"))
@@ -183,8 +185,9 @@ def analyses(bench: Bench) -> Iterator[Line]:
     with bench.runtime.store.reading() as tx:
         rows = tx.scalars(
             select(AudioSession)
+            .join(AudioSession.result)
             .where(AudioSession.user_id == accounts.TEAM, AudioSession.state == "completed")
-            .order_by(AudioSession.duration_s.desc())
+            .order_by(SessionResult.duration_s.desc())
         ).all()
     for row, which in ((rows[0], "the longest session"), (rows[len(rows) // 2], "a typical one")):
         assert row.summary is not None
@@ -286,12 +289,12 @@ def cleanup(bench: Bench) -> Iterator[Line]:
     """Time the removal of the oldest month, by the actor that runs every week."""
     with bench.runtime.store.reading() as tx:
         oldest, now = tx.execute(
-            select(func.min(AudioSession.finished_at), func.clock_timestamp())
+            select(func.min(SessionResult.finished_at), func.clock_timestamp())
         ).one()
         rows = tx.execute(
-            select(AudioSession.recording_key, AudioSession.levels_key).where(
-                AudioSession.finished_at < oldest + MONTH
-            )
+            select(AudioSession.recording_key, AudioSession.levels_key)
+            .join(AudioSession.result)
+            .where(SessionResult.finished_at < oldest + MONTH)
         ).all()
     for row in rows:
         for key in filter(None, row):
@@ -381,11 +384,8 @@ def _arrive(url: str, told: Connection) -> None:
                 size_bytes=100_000,
                 recording_key=f"sessions/{session_id}/recording",
             )
-            tx.add_all(
-                span_queries.new_spans(
-                    session_id, [(i, i * 960_000, (i + 1) * 960_000) for i in range(SPANS)]
-                )
-            )
+            spans = [(i, i * 960_000, (i + 1) * 960_000) for i in range(SPANS)]
+            span_queries.add_spans(tx, span_queries.new_spans(session_id, spans))
         taken_s.append(time.perf_counter() - began)
         ids.append(session_id)
         time.sleep(PAUSE_S)

@@ -38,11 +38,12 @@ def _columns(names: str) -> tuple[str, ...]:
 
 _SESSION = _columns(
     "id state file_name recording_key size_bytes user_id batch_id priority created_at "
-    "started_at finished_at calibration_db recorded_at "
-    "time_zone user_metadata model_id container codec rate_hz n_channels duration_s missing_s "
+    "started_at calibration_db recorded_at "
+    "time_zone user_metadata model_id container codec rate_hz n_channels missing_s "
     "n_samples levels_key spectrogram_key totals spans_total spans_finished summary problem "
-    "levels_answer_key quarter_mean_squares max_confidence"
+    "levels_answer_key quarter_mean_squares"
 )
+_RESULT = _columns("session_id user_id created_at finished_at duration_s max_confidence outcome")
 _SPAN = _columns(
     "session_id span_index start_sample stop_sample state attempt due_at nudged_at last_error "
     "started_at scores"
@@ -59,6 +60,7 @@ _REQUEST = _columns(
 _ITEM = ("batch_id", "item_index", "file_name", "outcome", "session_id")
 COLUMNS = {
     "audio_sessions": _SESSION,
+    "session_results": _RESULT,
     "session_spans": _SPAN,
     "processing_metrics": _METRIC,
     "api_requests": _REQUEST,
@@ -117,6 +119,7 @@ class Writer:
             summary = events.summaries[index] if recording.is_heard else None
             session = self._session(recording, when, planned, lost, summary)
             rows["audio_sessions"].append(session)
+            rows["session_results"] += _result(recording, when, summary)
             rows["session_spans"] += self._spans(recording, when, planned, lost)
             rows["processing_metrics"] += self._metrics(recording, when, planned, lost)
             rows["api_requests"] += self._requests(recording)
@@ -162,7 +165,6 @@ class Writer:
         if when.split_at:
             totals = self._totals(recording)
             of_audio |= {
-                "duration_s": recording.duration_s,
                 "missing_s": 0.0,
                 "n_samples": round(recording.duration_s * chunks.RATE_HZ),
                 "levels_key": product_key(recording.id, "levels", attempt=1),
@@ -177,10 +179,6 @@ class Writer:
                 summary["level_reference"] = level_reference(recording.calibration_db)
                 summary["model"] = self._model
                 of_audio["summary"] = json.dumps(summary)
-                of_audio["max_confidence"] = max(
-                    (each["max_confidence"] for each in summary["noise_types"].values()),
-                    default=None,
-                )
                 of_audio["levels_answer_key"] = product_key(
                     recording.id, "levels-answer", attempt=1
                 )
@@ -200,7 +198,6 @@ class Writer:
             "priority": NORMAL + 1 if recording.batch_id else NORMAL,
             "created_at": recording.created_at,
             "started_at": when.started_at,
-            "finished_at": when.finished_at,
             "calibration_db": recording.calibration_db,
             "recorded_at": recording.recorded_at if is_dated else None,
             "time_zone": recording.caller.zone if is_dated else None,
@@ -448,6 +445,27 @@ def _heard_at(begin: datetime | None, start_s: float) -> str:
 
 def _file_name(recording: Recording) -> str:
     return f"{recording.recorded_at:%Y%m%d_%H%M%S}.wav"
+
+
+def _result(
+    recording: Recording, when: Times, summary: dict[str, Any] | None
+) -> list[tuple[Any, ...]]:
+    """Return the row of the result of a session; none before it is decoded or ends."""
+    if when.split_at is None and when.finished_at is None:
+        return []
+    by_type = {} if summary is None else summary["noise_types"]
+    confidences = (each["max_confidence"] for each in by_type.values())
+    return [
+        (
+            recording.id,
+            recording.caller.id,
+            recording.created_at,
+            when.finished_at,
+            recording.duration_s if when.split_at else None,
+            max(confidences, default=None),
+            recording.state if when.finished_at else None,
+        )
+    ]
 
 
 def _items(recording: Recording) -> Iterator[tuple[Any, ...]]:

@@ -17,7 +17,7 @@ from db.tables.job_runs import JobRun
 from db.tables.metrics import ProcessingMetric
 from db.tables.models import Promotion
 from db.tables.requests import APIRequest, RequestMinute
-from db.tables.retention import KeptClip, OrphanBlob
+from db.tables.retention import KeptClip, OrphanBlob, RemovedBlobs
 from db.tables.spans import SessionSpan
 from db.tables.training import TrainingClip
 from db.tables.unfinished import SessionLeftovers, UnfinishedSession
@@ -76,3 +76,4 @@ def _others() -> Iterator[Base]:
         id=new_id(), session_id=new_id(), file_name="a.wav", sent_at=NOW, blob_key="a", **clip
     )
     yield OrphanBlob(key="a", seen_at=NOW)
+    yield RemovedBlobs(prefix="a")

@@ -21,6 +21,7 @@ from db.tables.detections import NoiseDetection
 from db.tables.exports import CLIP, Export
 from db.tables.models import NoiseModel
 from db.tables.reports import DailyReport
+from db.tables.session_results import SessionResult
 from db.tables.sessions import AudioSession
 from db.tables.training import TrainingJob, Validation
 from db.tables.webhooks import WebhookDelivery, WebhookEndpoint
@@ -97,7 +98,16 @@ def _rows(now: datetime) -> Iterator[Base]:
     yield ApiKey(id=PARAMETERS["key_id"], user_id=USER, secret_hash=bytes(32), **key)
     yield _model()
     yield AudioBatch(id=BATCH, state="taken", options={}, items_total=1, next_item=1, user_id=USER)
-    yield _session(started_at=now, finished_at=now + timedelta(seconds=2))
+    session = _session(started_at=now)
+    yield session
+    yield SessionResult(
+        session_id=SESSION,
+        user_id=USER,
+        created_at=now,
+        finished_at=now + timedelta(seconds=2),
+        duration_s=_answer("GET /v1/sessions/{session_id:uuid}")["duration_s"],
+        outcome=session.state,
+    )
     yield AudioBatchItem(batch_id=BATCH, item_index=0, file_name="a", session_id=SESSION)
     yield NoiseDetection(session_id=SESSION, event_index=0, user_id=USER, **event)
     yield _analysis()
@@ -172,7 +182,6 @@ def _session(**times: Any) -> AudioSession:
         "codec",
         "rate_hz",
         "n_channels",
-        "duration_s",
         "calibration_db",
         "spans_total",
         "spans_finished",

@@ -83,7 +83,7 @@ COMMENT ON COLUMN exports.traceparent IS
 -- export_queries.remove_expired
 CREATE INDEX ix_exports_expires_at ON exports (expires_at);
 
--- export_queries.remove_of_sessions
+-- removal_queries.remove_sessions
 CREATE INDEX ix_exports_session_id ON exports (session_id) WHERE session_id IS NOT NULL;
 
 -- queue_queries.take_stalled, backlogs

@@ -140,3 +140,22 @@ COMMENT ON COLUMN orphan_blobs.seen_at IS
     'The start of the latest run that found it without a row.';
 COMMENT ON COLUMN orphan_blobs.marked_at IS
     'When it was marked, to be removed some days later; null if it was only found.';
+
+
+CREATE TABLE removed_blobs (
+    prefix      text        NOT NULL,
+    finished_at timestamptz NOT NULL DEFAULT now(),
+    at_once     boolean     NOT NULL DEFAULT true,
+
+    CONSTRAINT pk_removed_blobs PRIMARY KEY (prefix)
+);
+
+COMMENT ON TABLE removed_blobs IS
+    'Blobs whose row was removed, until no worker can still be writing one of them.';
+COMMENT ON COLUMN removed_blobs.prefix IS
+    'The prefix of their keys, which ends in a slash, or the whole key of one blob.';
+COMMENT ON COLUMN removed_blobs.finished_at IS
+    'When the row was removed, or its work had ended before: once no worker can still be writing '
+    'for it, the blobs are finally removed.';
+COMMENT ON COLUMN removed_blobs.at_once IS
+    'Whether they are still to be removed before that too.';

@@ -34,7 +34,6 @@ CREATE TABLE audio_sessions (
     codec                     text,
     rate_hz                   integer,
     n_channels                integer,
-    duration_s                double precision,
     missing_s                 double precision,
     holes                     jsonb,
     n_samples                 bigint,
@@ -47,7 +46,6 @@ CREATE TABLE audio_sessions (
     quarter_overload_energies double precision[],
     summary                   jsonb,
     problem                   jsonb,
-    max_confidence            double precision,
     levels_answer_key         text,
     muted_key                 text,
     legal_hold                boolean            NOT NULL DEFAULT false,
@@ -58,11 +56,7 @@ CREATE TABLE audio_sessions (
     bands_key                 text,
     audio_removed_at          timestamptz,
     state                     text               NOT NULL,
-    outcome                   text
-        GENERATED ALWAYS AS (CASE WHEN state IN ('completed', 'partial', 'failed', 'cancelled')
-            THEN state END) STORED,
     started_at                timestamptz,
-    finished_at               timestamptz,
     spans_total               integer            NOT NULL DEFAULT 0,
     spans_finished            integer            NOT NULL DEFAULT 0,
 
@@ -113,7 +107,6 @@ COMMENT ON COLUMN audio_sessions.source_key IS
     'The key of the object, or of the direct upload, that the recording is copied from.';
 COMMENT ON COLUMN audio_sessions.created_at IS 'When it was posted.';
 COMMENT ON COLUMN audio_sessions.started_at IS 'When a worker first claimed it.';
-COMMENT ON COLUMN audio_sessions.finished_at IS 'When it ended; null until then.';
 COMMENT ON COLUMN audio_sessions.priority IS
     'Its place in the fair order: 0 is high, 1 normal, 2 low.';
 COMMENT ON COLUMN audio_sessions.batch_id IS 'The batch that it belongs to; null without one.';
@@ -124,9 +117,6 @@ COMMENT ON COLUMN audio_sessions.traceparent IS
     'The traceparent (W3C Trace Context) of the request that created the row; null without '
     'tracing.';
 COMMENT ON COLUMN audio_sessions.state IS 'The state; the check constraint has the possible ones.';
-COMMENT ON COLUMN audio_sessions.outcome IS
-    'The state if it is final, else null. Indexes contain it instead of the state: so a move to '
-    'another unfinished state writes to none of them.';
 COMMENT ON COLUMN audio_sessions.calibration_db IS
     'The offset from dB re full scale to dB SPL, as posted or as measured on a calibrator''s '
     'tone; null for levels re full scale.';
@@ -160,7 +150,6 @@ COMMENT ON COLUMN audio_sessions.container IS 'The format of the file.';
 COMMENT ON COLUMN audio_sessions.codec IS 'The codec of the audio.';
 COMMENT ON COLUMN audio_sessions.rate_hz IS 'The sample rate of the recording.';
 COMMENT ON COLUMN audio_sessions.n_channels IS 'The number of channels of the recording.';
-COMMENT ON COLUMN audio_sessions.duration_s IS 'The length of the decoded recording in seconds.';
 COMMENT ON COLUMN audio_sessions.missing_s IS 'Seconds of the recording that could not be decoded.';
 COMMENT ON COLUMN audio_sessions.holes IS
     'The intervals without audio; null if the code that split it did not look for them.';
@@ -199,8 +188,6 @@ COMMENT ON COLUMN audio_sessions.summary IS
     'The detections by type, and the state of channels and levels; null until the end.';
 COMMENT ON COLUMN audio_sessions.problem IS
     'What is lost and why, as a code and a sentence; null if nothing is.';
-COMMENT ON COLUMN audio_sessions.max_confidence IS
-    'The greatest confidence of its detections; null without any.';
 COMMENT ON COLUMN audio_sessions.levels_answer_key IS 'The key of the response about its levels.';
 COMMENT ON COLUMN audio_sessions.muted_key IS
     'The key of the copy of the recording without speech, made at the end of a session with '
@@ -214,11 +201,6 @@ COMMENT ON COLUMN audio_sessions.legal_hold IS 'Whether it is kept regardless of
 CREATE INDEX ix_audio_sessions_batch_created
     ON audio_sessions (batch_id, created_at, id) WHERE batch_id IS NOT NULL;
 
--- list_queries.batches; batch_queries.cancel_batch
-CREATE INDEX ix_audio_sessions_batch_unfinished
-    ON audio_sessions (batch_id)
-    WHERE batch_id IS NOT NULL AND outcome IS NULL;
-
 -- list_queries.sessions and export_queries.sessions_behind of all users;
 -- retention_queries.page_past of failed sessions
 CREATE INDEX ix_audio_sessions_created_at ON audio_sessions (created_at);
@@ -230,28 +212,65 @@ CREATE INDEX ix_audio_sessions_began_at ON audio_sessions (coalesce(recorded_at,
 CREATE INDEX ix_audio_sessions_metadata
     ON audio_sessions USING gin (user_metadata jsonb_path_ops) WHERE user_metadata <> '{}';
 
--- retention_queries.count_past, page_past
-CREATE INDEX ix_audio_sessions_past
-    ON audio_sessions (finished_at) WHERE finished_at IS NOT NULL AND NOT legal_hold;
-
 -- list_queries.sessions and export_queries.sessions_behind of a user
 CREATE INDEX ix_audio_sessions_user_created ON audio_sessions (user_id, created_at, id);
-
--- list_queries.sessions of a user, with a confidence
-CREATE INDEX ix_audio_sessions_user_confidence
-    ON audio_sessions (user_id, max_confidence) WHERE max_confidence IS NOT NULL;
-
--- list_queries.sessions of a user, by duration
-CREATE INDEX ix_audio_sessions_user_duration ON audio_sessions (user_id, duration_s, id);
 
 -- list_queries.sessions of a user with a file name
 CREATE INDEX ix_audio_sessions_user_file ON audio_sessions (user_id, file_name, created_at, id);
 
--- list_queries.sessions of a user, by the time of the end
-CREATE INDEX ix_audio_sessions_user_finished ON audio_sessions (user_id, finished_at, id);
-
 -- list_queries.sessions of a user, by the time of recording
 CREATE INDEX ix_audio_sessions_user_recorded ON audio_sessions (user_id, recorded_at, id);
 
--- list_queries.sessions of a user in a state
-CREATE INDEX ix_audio_sessions_user_outcome ON audio_sessions (user_id, outcome, created_at, id);
+
+-- The columns of an end are indexed here and not above, where the end is an update: see its comment.
+CREATE TABLE session_results (
+    session_id     uuid             NOT NULL,
+    user_id        uuid,
+    created_at     timestamptz      NOT NULL,
+    finished_at    timestamptz,
+    duration_s     double precision,
+    max_confidence double precision,
+    outcome        text,
+
+    CONSTRAINT pk_session_results PRIMARY KEY (session_id),
+    CONSTRAINT ck_session_results_end CHECK (num_nulls(outcome, finished_at) <> 1),
+    CONSTRAINT ck_session_results_outcome
+        CHECK (outcome IN ('completed', 'partial', 'failed', 'cancelled')),
+    CONSTRAINT fk_session_results_session_id
+        FOREIGN KEY (session_id) REFERENCES audio_sessions (id) ON DELETE CASCADE,
+    CONSTRAINT fk_session_results_user_id
+        FOREIGN KEY (user_id) REFERENCES users (id) ON DELETE SET NULL
+);
+
+COMMENT ON TABLE session_results IS
+    'What lists of sessions are sorted and filtered by, once it is known.';
+COMMENT ON COLUMN session_results.session_id IS 'The session.';
+COMMENT ON COLUMN session_results.user_id IS
+    'The user that the row belongs to; null without one, or if the user was removed.';
+COMMENT ON COLUMN session_results.created_at IS 'When the session was posted.';
+COMMENT ON COLUMN session_results.finished_at IS 'When it ended; null until then.';
+COMMENT ON COLUMN session_results.duration_s IS
+    'The length of the decoded recording in seconds; null if it was not decoded.';
+COMMENT ON COLUMN session_results.max_confidence IS
+    'The greatest confidence of its detections; null without any.';
+COMMENT ON COLUMN session_results.outcome IS 'The final state of the session; null until its end.';
+
+-- retention_queries.count_past, page_past
+CREATE INDEX ix_session_results_finished
+    ON session_results (finished_at) WHERE finished_at IS NOT NULL;
+
+-- list_queries.sessions of a user, with a confidence
+CREATE INDEX ix_session_results_user_confidence
+    ON session_results (user_id, max_confidence) WHERE max_confidence IS NOT NULL;
+
+-- list_queries.sessions of a user, by duration
+CREATE INDEX ix_session_results_user_duration
+    ON session_results (user_id, duration_s, session_id);
+
+-- list_queries.sessions of a user, by the time of the end
+CREATE INDEX ix_session_results_user_finished
+    ON session_results (user_id, finished_at, session_id);
+
+-- list_queries.sessions of a user in a final state
+CREATE INDEX ix_session_results_user_outcome
+    ON session_results (user_id, outcome, created_at, session_id) WHERE outcome IS NOT NULL;

@@ -4,6 +4,7 @@
 
 CREATE TABLE unfinished_sessions (
     session_id         uuid             NOT NULL,
+    batch_id           uuid,
     priority           smallint         NOT NULL DEFAULT 1,
     lane               uuid             NOT NULL DEFAULT '00000000-0000-0000-0000-000000000000',
     created_at         timestamptz      NOT NULL DEFAULT now(),
@@ -36,6 +37,7 @@ CREATE TABLE unfinished_sessions (
 COMMENT ON TABLE unfinished_sessions IS
     'The work on a session: its place in the order of claims, its claim and its progress.';
 COMMENT ON COLUMN unfinished_sessions.session_id IS 'The session.';
+COMMENT ON COLUMN unfinished_sessions.batch_id IS 'The session''s batch; null without one.';
 COMMENT ON COLUMN unfinished_sessions.priority IS
     'The session''s priority: 0 is high, 1 normal, 2 low.';
 COMMENT ON COLUMN unfinished_sessions.lane IS
@@ -77,6 +79,10 @@ COMMENT ON COLUMN unfinished_sessions.reserved_s IS
     'header or its size promises.';
 COMMENT ON COLUMN unfinished_sessions.backbone_missed_at IS
     'When it began to wait for a worker that has its backbone; null if it does not.';
+
+-- list_queries.batches; batch_queries.cancel_batch
+CREATE INDEX ix_unfinished_sessions_batch
+    ON unfinished_sessions (batch_id) WHERE batch_id IS NOT NULL;
 
 -- fair_order.next_session, next_span: the next session of a lane;
 -- queue_queries.take_stalled, backlogs, count_unfinished

@@ -145,7 +145,8 @@ COMMENT ON FUNCTION queue_webhook_deliveries() IS
 
 -- The condition is evaluated in memory, so that other updates of a session cost nothing more.
 CREATE TRIGGER queue_webhook_deliveries AFTER UPDATE ON audio_sessions
-    FOR EACH ROW WHEN (OLD.finished_at IS NULL AND NEW.finished_at IS NOT NULL)
+    FOR EACH ROW WHEN (NEW.state IN ('completed', 'partial', 'failed', 'cancelled')
+        AND NOT OLD.state IN ('completed', 'partial', 'failed', 'cancelled'))
     EXECUTE FUNCTION queue_webhook_deliveries();
 
 COMMENT ON TRIGGER queue_webhook_deliveries ON audio_sessions IS

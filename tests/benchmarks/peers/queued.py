@@ -50,10 +50,13 @@ QUEUE_UP = """
 HISTORY = """
     WITH added AS (
         INSERT INTO audio_sessions (id, user_id, file_name, recording_key, size_bytes, state,
-            created_at, started_at, finished_at, duration_s, n_samples)
-        SELECT gen_random_uuid(), %(user)s, 'clip.flac', 'none', 1, 'completed', at, at, at, 5, 1
+            created_at, started_at, n_samples)
+        SELECT gen_random_uuid(), %(user)s, 'clip.flac', 'none', 1, 'completed', at, at, 1
         FROM generate_series(1, %(n)s) AS i, LATERAL (SELECT now() - interval '1 day' AS at) AS t
-        RETURNING id)
+        RETURNING id, user_id, created_at, state), ended AS (
+        INSERT INTO session_results (session_id, user_id, created_at, outcome, finished_at,
+            duration_s)
+        SELECT id, user_id, created_at, state, created_at, 5 FROM added)
     INSERT INTO noise_detections (session_id, event_index, start_s, end_s, noise_type, confidence,
         candidates)
     SELECT id, i, i, i + 1, 'siren', 0.9, '[]' FROM added, generate_series(0, %(events)s - 1) AS i
@@ -202,7 +205,7 @@ class Queued(Program):
 class Clamor(Queued):
     """Clamor, without the backbone."""
 
-    finished = "SELECT /* footprint */ count(*) FROM audio_sessions WHERE finished_at > %s"
+    finished = "SELECT /* footprint */ count(*) FROM session_results WHERE finished_at > %s"
     found = """
         SELECT start_s, end_s, noise_type, confidence, laeq_db, lafmax_db
         FROM noise_detections WHERE session_id = %s
@@ -261,7 +264,7 @@ class Clamor(Queued):
     def add_history(self, file: Path, n: int) -> None:
         """As `Queued.add_history`."""
         self.connection.execute(HISTORY, {"n": n, "user": accounts.TEAM, "events": EVENTS})
-        self.connection.execute("ANALYZE audio_sessions, noise_detections")
+        self.connection.execute("ANALYZE audio_sessions, session_results, noise_detections")
 
 
 class OnCelery(Queued):

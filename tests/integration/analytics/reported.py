@@ -13,6 +13,7 @@ from sqlalchemy import text
 from actors.execution.runtime import Runtime
 from actors.messaging.messages import GenerateDailyReport
 from actors.science.summaries import local_day
+from db.tables.session_results import FINAL_STATES
 from tests.support.accounts import TEAM
 from tests.support.api import Api
 from tests.support.pipeline import handle
@@ -57,14 +58,25 @@ def session(
         tx.execute(
             text("""
                 INSERT INTO audio_sessions (id, user_id, file_name, recording_key, state,
-                    recorded_at, created_at, finished_at, duration_s, calibration_db, problem,
+                    recorded_at, created_at, calibration_db, problem,
                     quarter_mean_squares, quarter_overloads, quarter_overload_energies,
                     holes)
                 VALUES (:id, :user_id, 'a.wav', 'x', :state, :at, :created_at,
-                    CAST(:created_at AS timestamptz) + make_interval(secs => :took_s),
-                    :duration_s, :calibration_db, CAST(:problem AS jsonb), :quarters,
+                    :calibration_db, CAST(:problem AS jsonb), :quarters,
                     :overloads, :overload_energies, CAST(:holes AS jsonb))"""),
             row | {name: row[name] and json.dumps(row[name]) for name in ("problem", "holes")},
+        )
+        tx.execute(
+            text("""
+                INSERT INTO session_results (session_id, user_id, created_at, duration_s, outcome,
+                    finished_at)
+                SELECT id, user_id, created_at, :duration_s, final.state,
+                    CASE WHEN final.state IS NOT NULL
+                        THEN created_at + make_interval(secs => :took_s) END
+                FROM audio_sessions
+                LEFT JOIN unnest(CAST(:final AS text[])) AS final(state) USING (state)
+                WHERE id = :id"""),
+            row | {"final": list(FINAL_STATES)},
         )
         onsets = [(kind, at_s) for kind, some in (events or {}).items() for at_s in some]
         for index, (kind, start_s) in enumerate(onsets):

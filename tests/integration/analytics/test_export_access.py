@@ -6,18 +6,19 @@ import uuid
 from datetime import timedelta
 
 import pytest
-from sqlalchemy import text, update
+from sqlalchemy import update
 
 from actors.execution.runtime import Runtime
 from actors.maintenance import retention
 from actors.messaging.messages import CleanUp, CleanUpOldSessions, ExportSessionData
+from actors.recovery import Recovery
 from db.queries import session_queries
 from db.tables.exports import Export
 from tests.integration.analytics.exported import App, add, file_of, get, ids, left, made, rows_of
 from tests.support import accounts, pipeline
 from tests.support.api import Api
 from tests.support.clock import ask
-from tests.support.pipeline import handle
+from tests.support.pipeline import age_ends, handle
 
 pytestmark = pytest.mark.integration
 
@@ -125,6 +126,7 @@ def test_an_export_can_be_removed(api: Api, runtime: Runtime) -> None:
     done = made(api, runtime)
     assert api.simulate_delete(f"/v1/exports/{done['id']}").status_code == 204
     assert api.simulate_delete(f"/v1/exports/{done['id']}").status_code == 404
+    Recovery(runtime).round()
     assert left(runtime) == []
 
 
@@ -133,14 +135,12 @@ def test_exports_of_a_session_go_with_it(api: Api, runtime: Runtime) -> None:
     alone = made(api, runtime, session_ids=ids(old))
     both = made(api, runtime, session_ids=ids(old, young))
     with runtime.store.transaction() as tx:
-        tx.execute(
-            text("UPDATE audio_sessions SET finished_at = now() - interval '40 d' WHERE id = :id"),
-            {"id": old},
-        )
+        age_ends(tx, days=40, session_id=old)
     result = ask(runtime, CleanUpOldSessions()).result
     assert result is not None
     assert result["sessions"] == 1
     assert get(runtime, alone["id"]) is None
+    Recovery(runtime).round()
     assert left(runtime) == [both["id"]]
     assert len(rows_of(api, both)) == 2
     assert retention.PAGE_SESSIONS > 1

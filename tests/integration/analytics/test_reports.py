@@ -262,9 +262,9 @@ def test_late_data_makes_a_report_stale(api: Api, runtime: Runtime) -> None:
         assert "report" not in item
         return bool(one["is_stale"])
 
-    def change(statement: str, of: uuid.UUID) -> None:
+    def change(statement: str, of: uuid.UUID, *, key: str = "id") -> None:
         with runtime.store.transaction() as tx:
-            tx.execute(text(f"{statement} WHERE id = :id"), {"id": of})
+            tx.execute(text(f"{statement} WHERE {key} = :id"), {"id": of})
 
     first = made(api, runtime)
     assert not is_stale()
@@ -273,7 +273,8 @@ def test_late_data_makes_a_report_stale(api: Api, runtime: Runtime) -> None:
     session(runtime, "2026-10-25T10:00Z", user_id=accounts.ADMIN)
     assert not is_stale()
     # It ends now, and overlaps the day.
-    change("UPDATE audio_sessions SET state = 'completed', duration_s = 3600", working)
+    change("UPDATE audio_sessions SET state = 'completed'", working)
+    change("UPDATE session_results SET duration_s = 3600", working, key="session_id")
     assert is_stale()
     second = made(api, runtime)
     assert second["id"] == first["id"]

@@ -108,8 +108,8 @@ def test_recovery_asks_by_index(runtime: Runtime) -> None:
         tx.execute(
             text(
                 "INSERT INTO audio_sessions (id, file_name, recording_key, size_bytes, state,"
-                " finished_at, privacy, audio_removed_at)"
-                " SELECT gen_random_uuid(), 'a', 'b', 1, 'completed', now(),"
+                " privacy, audio_removed_at)"
+                " SELECT gen_random_uuid(), 'a', 'b', 1, 'completed',"
                 " CASE WHEN n % 3 = 0 THEN 'mute' ELSE 'keep' END,"
                 " CASE WHEN n % 3 = 0 THEN now() END FROM generate_series(1, 20000) AS n"
             )

@@ -361,7 +361,7 @@ def test_a_dump_has_the_partitions_and_their_functions(
                 (2,),
             ]
             assert created(connection) == named(2, 3)
-            assert dropped(connection, REQUESTS, days=32) in named(-2)
+            assert dropped(connection, REQUESTS, days=27) in named(-2)
     finally:
         servers.drop_database(restored, server_url=postgres_url)
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 import uuid
 from collections.abc import Iterator
 from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -32,7 +32,7 @@ from actors.messaging.messages import (
 from actors.recovery import Recovery
 from db import migrate
 from db.migration.errors import MigrationError
-from db.queries import request_queries, retention_queries
+from db.queries import request_queries, retention_queries, session_queries
 from db.queries.request_queries import RequestRow
 from db.settings import Settings
 from db.store import Store
@@ -42,7 +42,7 @@ from tests.integration.training.models import train
 from tests.support import accounts, labelled, recordings, servers
 from tests.support.api import Api
 from tests.support.clock import ask, findings
-from tests.support.pipeline import add, handle, run_to_the_end
+from tests.support.pipeline import add, handle, put_into, run_to_the_end
 from tests.support.roles import WithRoles, with_roles
 from tests.support.web import LOOPBACK
 
@@ -127,13 +127,8 @@ def test_the_application_does_all_the_work(runtime: Runtime, api: Api, admin: Ap
 def test_the_application_does_the_chores(runtime: Runtime) -> None:
     old = add(runtime, b"x")
     with runtime.store.transaction() as tx:
-        tx.execute(
-            text(
-                "UPDATE audio_sessions SET state = 'completed', created_at = now() - '99 d'"
-                "::interval, finished_at = now() - '99 d'::interval WHERE id = :id"
-            ),
-            {"id": old},
-        )
+        ago = session_queries.clock(tx) - timedelta(days=99)
+        put_into(tx, old, "completed", created_at=ago, finished_at=ago)
     assert ask(runtime, CleanUp(), force=True).state == "completed"
     for nudge in (CleanUpOldSessions(), CleanUpFailedSessions(), CheckHealth()):
         run = ask(runtime, nudge)

@@ -27,6 +27,7 @@ from sqlalchemy import (
     literal_column,
     select,
     text,
+    update,
 )
 from sqlalchemy.dialects.postgresql import JSONB
 
@@ -36,7 +37,7 @@ from db.connection_options import ConnectionOptions
 from db.engine import make_engine
 from db.migration.execution import LOCK_TIMEOUTS_MS, STATEMENT_TIMEOUT_MS, Running
 from db.settings import from_environment
-from db.statements import CompiledStatement
+from db.statements import CompiledStatement, NothingChanged, changed_one, sent_together
 from db.store import CompiledQuery, Store
 from tests.support.cluster import eventually
 
@@ -270,8 +271,39 @@ def test_a_compiled_statement_writes_what_a_session_does(database_url: str) -> N
         assert found[2] == found[3]
         assert found[4:] == [(3, "[]", "fixed")]
         twice = CompiledStatement(select((2 * bindparam("x", type_=Integer)).label("x")))
-        assert twice.run(tx, x=4).one().x == 8
+        assert twice.run(tx, x=4).fetchall() == [(8,)]
         with pytest.raises(sqlalchemy.exc.StatementError):
             twice.run(tx, y=4)
         tx.rollback()
+    own.close()
+
+
+def kept_values() -> Table:
+    return Table("kept_together", MetaData(), Column("x", Integer, primary_key=True))
+
+
+def test_statements_that_are_sent_together_are_one_transaction(database_url: str) -> None:
+    own, kept = Store(database_url, pool_size=1), kept_values()
+    adding = CompiledStatement(insert(kept), columns=["x"])
+    raising = CompiledStatement(
+        update(kept).where(kept.c.x == bindparam("old")).values(x=kept.c.x + literal_column("10"))
+    )
+
+    def add_and_raise(*values: int, old: int) -> None:
+        with own.transaction() as tx, sent_together(tx):
+            adding.run_for_each(tx, [{"x": value} for value in values])
+            assert changed_one(tx, raising.run(tx, old=old))
+
+    with own.transaction() as tx:
+        kept.create(tx.connection())
+    add_and_raise(1, 2, old=1)
+    with pytest.raises(NothingChanged):
+        add_and_raise(3, old=4)
+    with pytest.raises(sqlalchemy.exc.IntegrityError):
+        add_and_raise(5, 2, old=5)
+    with own.one_statement() as tx:
+        adding.run(tx, x=7)
+    with own.transaction() as tx:
+        assert sorted(tx.scalars(select(kept.c.x))) == [2, 7, 11]
+        kept.drop(tx.connection())
     own.close()

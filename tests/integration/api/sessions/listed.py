@@ -10,15 +10,18 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 from urllib.parse import urlencode
 
-from sqlalchemy import insert
+from sqlalchemy import delete, insert
+from sqlalchemy.orm import Session
 
 from db.queries import batch_queries
 from db.store import Store
 from db.tables.detections import NoiseDetection
+from db.tables.session_results import SessionResult
 from db.tables.sessions import SESSION_STATES, UNFINISHED_STATES, AudioSession
 from tests.support import accounts
 from tests.support.accounts import TEAM
 from tests.support.api import Api
+from tests.support.pipeline import put_into
 
 STRANGER = uuid.UUID("33333333-3333-4333-8333-333333333333")
 BEGIN = datetime(2026, 3, 1, tzinfo=UTC)
@@ -79,7 +82,7 @@ def ids(rows: list[Row]) -> list[str]:
 
 def one_session(rng: random.Random, n: int, **values: Any) -> Row:
     """Return a session's row, with ties in every sort key."""
-    state = rng.choice(SESSION_STATES)
+    state = values.get("state", rng.choice(SESSION_STATES))
     created_at = BEGIN + timedelta(seconds=rng.randrange(20))
     return {
         "id": uuid.UUID(int=rng.getrandbits(128), version=4),
@@ -98,6 +101,18 @@ def one_session(rng: random.Random, n: int, **values: Any) -> Row:
         if state in UNFINISHED_STATES
         else created_at + timedelta(microseconds=rng.randrange(3)),
     } | values
+
+
+def add_sessions(tx: Session, sessions: list[Row]) -> None:
+    """Add sessions with their work, and with their results unless these are not decoded yet."""
+    names = ("duration_s", "finished_at", "max_confidence")
+    for row in sessions:
+        of_session = {name: value for name, value in row.items() if name not in names}
+        tx.execute(insert(AudioSession).values(of_session))
+        result = {name: row.get(name) for name in names}
+        put_into(tx, row["id"], row["state"], **result)
+        if not any(result.values()):
+            tx.execute(delete(SessionResult).where(SessionResult.session_id == row["id"]))
 
 
 def add_rows(store: Store) -> list[Row]:
@@ -144,7 +159,7 @@ def add_rows(store: Store) -> list[Row]:
         session["max_confidence"] = max(confidences, default=None)
     with store.transaction() as tx:
         batch_queries.add_batch(tx, id=batch_id, user_id=TEAM, state="taken", options={})
-        tx.execute(insert(AudioSession), [*sessions, *others])
+        add_sessions(tx, [*sessions, *others])
         tx.execute(insert(NoiseDetection), events)
     for session in sessions:
         session["events"] = [each for each in events if each["session_id"] == session["id"]]

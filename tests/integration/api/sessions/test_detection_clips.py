@@ -14,14 +14,14 @@ from sqlalchemy import text, update
 
 from actors.execution.runtime import Runtime
 from actors.messaging.messages import CleanUp, CleanUpOldSessions, ExportSessionData
-from actors.recovery import take_stalled
+from actors.recovery import Recovery, take_stalled
 from db.tables.exports import CLIP, Export
 from db.tables.sessions import AudioSession
 from tests.integration.analytics.exported import add, get, left
 from tests.support import recordings
 from tests.support.api import Api
 from tests.support.clock import ask
-from tests.support.pipeline import handle
+from tests.support.pipeline import age_ends, handle
 
 pytestmark = pytest.mark.integration
 
@@ -121,8 +121,9 @@ def test_a_clip_goes_with_its_session(api: Api, runtime: Runtime) -> None:
     cut(runtime, path)
     assert left(runtime) == [path.split("/")[3]]
     with runtime.store.transaction() as tx:
-        tx.execute(text("UPDATE audio_sessions SET finished_at = now() - interval '40 d'"))
+        age_ends(tx, days=40)
     ask(runtime, CleanUpOldSessions())
+    Recovery(runtime).round()
     assert left(runtime) == []
     assert refusal(api.simulate_get(path)) == (404, "detection-not-found")
 

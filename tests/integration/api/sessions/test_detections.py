@@ -15,12 +15,11 @@ from zoneinfo import ZoneInfo
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from sqlalchemy import insert, text
+from sqlalchemy import text
 
 from db.queries import detection_queries, session_queries
 from db.queries.detection_queries import DetectionFilter, UnknownTimeZone
 from db.store import Store
-from db.tables.sessions import AudioSession
 from tests.integration.api.sessions.listed import (
     BEGIN,
     MIDDLE,
@@ -29,6 +28,7 @@ from tests.integration.api.sessions.listed import (
     TYPES,
     Row,
     add_rows,
+    add_sessions,
     add_stranger,
     one_session,
     walk,
@@ -210,7 +210,7 @@ def add_days(store: Store, rng: random.Random, begin: datetime) -> list[Row]:
             for at in range(0, rng.randrange(4_000), 700)
         ]
         with store.transaction() as tx:
-            tx.execute(insert(AudioSession), session)
+            add_sessions(tx, [session])
             session_queries.add_detections(tx, session["id"], events)
         if recorded_at is not None:
             found += [
@@ -287,7 +287,7 @@ def test_an_hour_begins_in_local_time(api: Api, store: Store) -> None:
     session = one_session(random.Random(1), 1, recorded_at=datetime(2026, 3, 1, 22, 59, tzinfo=UTC))
     event: Any = {"start_s": 61.0, "end_s": 62.0, "noise_type": "rain", "confidence": 0.5}
     with store.transaction() as tx:
-        tx.execute(insert(AudioSession), session)
+        add_sessions(tx, [session])
         session_queries.add_detections(tx, session["id"], [event])
     asked = {"heard_from": BEGIN, "heard_to": BEGIN + timedelta(days=2)}
     for by in ("hour", "day"):
@@ -324,7 +324,7 @@ def test_a_zone_that_only_python_knows_is_told_from_a_fault(store: Store, api: A
     session = one_session(random.Random(1), 1, recorded_at=BEGIN)
     event: Any = {"start_s": 0.0, "end_s": 1.0, "noise_type": "rain", "confidence": 0.5}
     with store.transaction() as tx:
-        tx.execute(insert(AudioSession), session)
+        add_sessions(tx, [session])
         session_queries.add_detections(tx, session["id"], [event])
     with store.transaction() as tx, pytest.raises(UnknownTimeZone):
         detection_queries.sums(tx, wanted, by="hour", time_zone="Mars/Olympus")

@@ -10,15 +10,14 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from sqlalchemy import insert
 
 from db.store import Store
-from db.tables.sessions import AudioSession
 from tests.integration.api.sessions.listed import (
     MIDDLE,
     NATURE,
     Row,
     add_rows,
+    add_sessions,
     ids,
     one_session,
     sorted_by,
@@ -124,7 +123,7 @@ def test_a_walk_meets_each_row_once_while_others_come(
     def add() -> None:
         new = [one_session(rng, n) for n in range(3)]
         with store.transaction() as tx:
-            tx.execute(insert(AudioSession), new)
+            add_sessions(tx, new)
         added.extend(ids(new))
 
     for sort in SORTS:

@@ -14,12 +14,12 @@ from db.queries import batch_queries, model_queries
 from db.store import Store
 from db.tables.batches import AudioBatch, AudioBatchItem
 from db.tables.models import NoiseModel
-from db.tables.sessions import AudioSession
 from db.tables.training import TrainingJob, Validation
 from tests.integration.api.sessions.listed import (
     BEGIN,
     STRANGER,
     Row,
+    add_sessions,
     add_stranger,
     ids,
     one_session,
@@ -55,7 +55,7 @@ def test_batches_and_their_items(api: Api, store: Store) -> None:
     with store.transaction() as tx:
         tx.execute(insert(AudioBatch), batches)
         tx.execute(insert(AudioBatch), [batches[1] | {"id": uuid.uuid4(), "user_id": STRANGER}])
-        tx.execute(insert(AudioSession), [session])
+        add_sessions(tx, [session])
         tx.execute(insert(AudioBatchItem), items)
         for batch in batches[1:10]:
             taken = AudioBatch(priority=1, **batch)

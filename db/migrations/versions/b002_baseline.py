@@ -17,7 +17,7 @@ from importlib import resources
 import sqlalchemy as sa
 from alembic import op
 
-revision = "b001"
+revision = "b002"
 down_revision = None
 branch_labels = None
 depends_on = None
@@ -56,12 +56,12 @@ def downgrade() -> None:
             users, api_keys, rate_buckets, usage_months,
             api_requests, request_minutes, idempotent_requests,
             noise_models, promotions, training_jobs, training_clips, validations,
-            audio_sessions, unfinished_sessions, turns,
+            audio_sessions, session_results, unfinished_sessions, turns,
             session_leftovers, batches, batch_items,
             session_spans, noise_detections, analyses, processing_metrics,
             webhooks, webhook_deliveries,
             exports, daily_reports,
-            job_runs, kept_clips, installation, orphan_blobs
+            job_runs, kept_clips, installation, orphan_blobs, removed_blobs
         """
     )
     for name in (
