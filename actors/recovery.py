@@ -1,14 +1,16 @@
-"""Recovery: nudge stalled work items, and remove leftover blobs of sessions that have ended.
+"""Recovery: nudge stalled work items, and remove leftover blobs of ended sessions and removed rows.
 
 A thread in every worker process; an advisory lock lets one of them work at a time. A lost message,
-a dead worker, a purged broker and a retry that has become due all look the same here: a row that
-is due and was not nudged.
+a dead worker, a purged broker, a retry that has become due and a message for which a queue had no
+room all look the same here: a row that is due, while too few messages wait in the queue.
 """
 
 from __future__ import annotations
 
 import threading
 import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import CancelledError
 from datetime import datetime
 
 import structlog
@@ -16,21 +18,37 @@ from sqlalchemy.orm import Session
 
 from actors.execution import failures, watchdog
 from actors.execution.runtime import Runtime
+from actors.maintenance import removals
 from actors.messaging import kinds
+from actors.messaging.kinds import WorkKind
 from actors.messaging.messages import Nudge
+from actors.messaging.queue_room import Level
 from actors.scheduling import job_runs
+from db import ownership
 from db.blobs.keys import session_prefix
-from db.queries import clock_queries, leftover_queries, queue_queries, session_queries
+from db.queries import (
+    clock_queries,
+    leftover_queries,
+    queue_queries,
+    removed_blob_queries,
+    session_queries,
+)
 from db.queries.leftover_queries import Leftovers
 
 log = structlog.get_logger(__name__)
 
-#: Rows per kind of work and round. Enough to refill every worker; few enough that a long backlog,
-#: which is also due and not nudged, does not fill the queues with the same messages repeatedly.
-ROWS_A_ROUND = 200
-#: The same for one poll of one worker without a broker. More are polled less often; fewer leave
-#: more to other workers, which poll the same rows.
+#: A row is nudged again if it is still due this long after its last message. Sooner finds a lost
+#: message sooner; later leaves more time to a worker that has one and has not begun.
+UNNUDGED_S = 5.0
+#: How long a round waits for the broker's count of messages.
+LEVELS_S = 10.0
+#: Sessions, and removed rows, a round whose leftover blobs are removed.
+LEFTOVERS_A_ROUND = 200
+#: Rows per kind of work and poll of one worker without a broker. More are polled less often; fewer
+#: leave more to other workers, which poll the same rows.
 POLLED_ROWS = 4
+#: The kinds of work that may pass between the pieces of longer work.
+SHORT = tuple(kind for kind in kinds.KINDS if kind.is_short)
 #: A tick this late counts as missed, and recovery fills its slot. The scheduler drops its own ticks
 #: at half of this.
 LATE_S = 60.0
@@ -39,18 +57,32 @@ LATE_S = 60.0
 SET_BACK_S = 5.0
 
 
-def take_stalled(tx: Session, *, unnudged_s: float, limit: int) -> list[Nudge]:
+def take_stalled(
+    tx: Session,
+    *,
+    unnudged_s: float,
+    limit: int | Callable[[WorkKind], int],
+    of: Sequence[WorkKind] | None = None,
+) -> list[Nudge]:
     """Return nudges for the rows that are unfinished, due and not nudged recently; mark the rows.
 
-    At most ``limit`` per kind of work: a long backlog of one kind must not hide the rows of
-    another. Their order is irrelevant: a worker that reads a nudge for a session or a span claims
-    the one that is next.
+    Of all kinds of work, or of those in ``of``; at most ``limit`` per kind: a long backlog of one
+    kind must not hide the rows of another. Their order is irrelevant: a worker that reads a nudge
+    for a session or a span claims the one that is next.
     """
     return [
         kind.message(**names)
-        for kind in kinds.KINDS
-        for names in queue_queries.take_stalled(tx, kind.rows, unnudged_s=unnudged_s, limit=limit)
+        for kind in (kinds.KINDS if of is None else of)
+        if (most := limit if isinstance(limit, int) else limit(kind)) > 0
+        for names in queue_queries.take_stalled(tx, kind.rows, unnudged_s=unnudged_s, limit=most)
     ]
+
+
+def _missing(tx: Session, level: Level, kind: WorkKind) -> int:
+    """Return how many messages a queue lacks: one per due row, and no more than it has room for."""
+    if not level.waiting or not level.free:
+        return level.free
+    return queue_queries.count_due(tx, kind.rows, limit=level.most) - level.waiting
 
 
 class DatabaseClock:
@@ -97,27 +129,53 @@ class Recovery:
     def round(self) -> list[Nudge]:
         """Run one round and return the nudges that were sent."""
         self._runtime.unreturned.give_back(self._runtime.store)
+        self._runtime.publisher.look_again()
         with self._runtime.store.transaction() as tx:
             if not session_queries.try_recovery_lock(tx):
                 return []
             self._mend_times(tx)
             job_runs.fill_missed(tx, late_s=self._late_s)
-            unnudged_s = self._runtime.settings.lease_s
-            nudges = take_stalled(tx, unnudged_s=unnudged_s, limit=ROWS_A_ROUND)
+            nudges = self._take_unnudged(tx)
             left = leftover_queries.sessions_with_leftovers(
-                tx, silent_after_s=self._silent_after_s, limit=ROWS_A_ROUND
+                tx, silent_after_s=self._silent_after_s, limit=LEFTOVERS_A_ROUND
+            )
+            removed = removed_blob_queries.removed_prefixes(
+                tx, silent_after_s=self._silent_after_s, limit=LEFTOVERS_A_ROUND
             )
         if nudges:
             log.info("recovery_nudges", rows=len(nudges))
             self._runtime.publisher.send(*nudges)
         for each in left:
             self._purge(each)
+        if removed:
+            self._purge_removed(removed)
         return nudges
 
     def take_due(self) -> list[Nudge]:
         """Return nudges for rows that are due, for a worker that cannot reach the broker."""
         with self._runtime.store.transaction() as tx:
             return take_stalled(tx, unnudged_s=0.0, limit=POLLED_ROWS)
+
+    def take_short(self) -> list[Nudge]:
+        """Return a nudge for each kind of short work that is due, for a run that lets it pass."""
+        with self._runtime.store.transaction() as tx:
+            return take_stalled(tx, unnudged_s=0.0, limit=1, of=SHORT)
+
+    def _take_unnudged(self, tx: Session) -> list[Nudge]:
+        """Return the nudges that the queues lack; none while the broker is away: workers poll."""
+        counted = self._runtime.publisher.levels(kind.message for kind in kinds.KINDS)
+        try:
+            levels = counted.result(LEVELS_S)
+        except (TimeoutError, CancelledError):
+            levels = None
+        if levels is None:
+            return []
+        unnudged_s = min(UNNUDGED_S, self._runtime.settings.lease_s)
+        return take_stalled(
+            tx,
+            unnudged_s=unnudged_s,
+            limit=lambda kind: _missing(tx, levels[kind.message], kind),
+        )
 
     def _mend_times(self, tx: Session) -> None:
         """Pull back the times that a clock which was set back will not reach for long.
@@ -149,6 +207,19 @@ class Recovery:
         blobs.delete(*(key for key in keys if key not in left.kept), *left.unneeded)
         with store.transaction() as tx:
             leftover_queries.note_purged(tx, left.session_id, silent_after_s=self._silent_after_s)
+
+    def _purge_removed(self, prefixes: Sequence[str]) -> None:
+        """Remove the blobs of removed rows, unless the store is that of another database.
+
+        Another database, of which this one is a copy, may still have the rows.
+        """
+        store, blobs = self._runtime.store, self._runtime.blobs
+        reason = ownership.objection(ownership.of_database(store), ownership.of_blobs(blobs))
+        if reason is not None:
+            log.warning("removed_blobs_not_ours", reason=reason)
+            return
+        n_blobs = removals.purge(self._runtime, prefixes)
+        log.info("removed_blobs", rows=len(prefixes), blobs=n_blobs)
 
     def _run(self) -> None:
         while not self._stopped.wait(self._runtime.settings.recovery_s):

@@ -21,6 +21,7 @@ import random
 from collections.abc import Callable
 from dataclasses import dataclass
 from enum import Enum
+from typing import TypeVar
 
 import psycopg
 import sqlalchemy.exc
@@ -31,6 +32,8 @@ from actors.science.errors import ScienceError
 from db.blobs.errors import BlobError, BlobMissing, StorageFull, StorageUnavailable
 from db.tables.base import StoredProblem
 from db.temporary_errors import is_outage, is_temporary
+
+Row = TypeVar("Row")
 
 #: Wait before the first retry, and the factor for each further one: the first retry comes soon, and
 #: five attempts survive two minutes without a store.
@@ -81,12 +84,24 @@ class BackboneOnOtherWorker(Exception):
     """This worker lacks the backbone of the session; the message is for the caller."""
 
 
+#: How the reasons of runs begin that took longer than allowed.
+RAN_LONGER, DID_NOT_END = "it ran for longer than", "it did not end within"
+OVER_THE_LIMIT = "the run exceeded its time limit"
+
+
 class DeadlineExceeded(Exception):
     """A run took longer than allowed."""
 
 
 class ClaimLost(Exception):
     """Another worker has claimed the row, or its session has ended; the work would be wasted."""
+
+
+def still_there(row: Row | None) -> Row:
+    """Return a row that was read after the claim; raises ClaimLost if it was removed since."""
+    if row is None:
+        raise ClaimLost
+    return row
 
 
 class Wait(Enum):
@@ -149,6 +164,11 @@ def _wait(error: BaseException) -> Wait | None:
         return Wait.DATABASE if is_outage(error) else None
     is_full = isinstance(error, OSError) and error.errno in _DISK_FULL
     return Wait.STORAGE if is_full or isinstance(error, StorageUnavailable) else None
+
+
+def is_late(reason: str | None) -> bool:
+    """Return whether a reason is that of a run which took longer than allowed."""
+    return reason is not None and reason.startswith((RAN_LONGER, DID_NOT_END, OVER_THE_LIMIT))
 
 
 def given_up(name: str, *, attempts: int, reason: str | None) -> Permanent:
@@ -219,7 +239,7 @@ _PASSING: tuple[tuple[tuple[type[BaseException], ...], Callable[[BaseException],
     ((StorageUnavailable,), lambda _error: "the blob store is unavailable or rejected a request"),
     ((BlobError,), lambda _error: "a file in the blob store could not be read"),
     ((OSError,), _of_the_system),
-    ((TimeLimitExceeded,), lambda _error: "the run exceeded its time limit"),
+    ((TimeLimitExceeded,), lambda _error: OVER_THE_LIMIT),
     ((Shutdown,), lambda _error: "the worker was stopped"),
 )
 

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import threading
 import time
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from types import TracebackType
 from typing import Self
 
 import structlog
 
-from actors.execution.failures import ClaimLost, DeadlineExceeded
+from actors.execution.failures import RAN_LONGER, ClaimLost, DeadlineExceeded
 from db.queue import claims
-from db.queue.claims import WorkItem
+from db.queue.claims import ClaimTimes, WorkItem
 from db.store import Store
 
 log = structlog.get_logger(__name__)
@@ -40,8 +42,11 @@ class Lease:
         lease_s: float,
         deadline_s: float,
         uncounted: int = 0,
+        times: ClaimTimes | None = None,
     ) -> None:
         self.attempt = attempt
+        #: When the row was first claimed, and when by this claim; only of sessions.
+        self.times = times
         #: The attempt number without claims that do not count as attempts.
         self.counted = attempt - uncounted
         #: How many claims did not count.
@@ -54,6 +59,10 @@ class Lease:
         self.deadline_s = deadline_s
         self._ends_at = time.monotonic() + deadline_s
         self._is_lost = False
+        #: Stops the clock of whatever else watches over the run.
+        self.clock: AbstractContextManager[object] = nullcontext()
+        #: Since when the run has given the turn to other work; None while it works.
+        self._suspended_at: float | None = None
         self._finished = threading.Event()
         self._thread = threading.Thread(target=self._keep, name="lease", daemon=True)
 
@@ -72,8 +81,20 @@ class Lease:
 
     @property
     def held_s(self) -> float:
-        """How long the claim has been held."""
-        return self.deadline_s - (self._ends_at - time.monotonic())
+        """How long the claim has been held, without the turns of other work."""
+        now = time.monotonic() if self._suspended_at is None else self._suspended_at
+        return self.deadline_s - (self._ends_at - now)
+
+    @contextmanager
+    def suspended(self) -> Iterator[None]:
+        """Keep the claim in a block that does other work, and stop the clock of the deadline."""
+        self._suspended_at = began = time.monotonic()
+        try:
+            with self.clock:
+                yield
+        finally:
+            self._ends_at += time.monotonic() - began
+            self._suspended_at = None
 
     def check(self) -> None:
         """Raise if the work is no longer needed. Long loops call this often; it is cheap.
@@ -88,7 +109,7 @@ class Lease:
         if self._is_lost:
             raise ClaimLost
         if time.monotonic() >= self._ends_at:
-            raise DeadlineExceeded(f"it ran for longer than {self.deadline_s:g} s")
+            raise DeadlineExceeded(f"{RAN_LONGER} {self.deadline_s:g} s")
 
     def own(self, key: str) -> str:
         """Register the key of a blob about to be written, so that a failed attempt removes it."""
@@ -105,7 +126,7 @@ class Lease:
         is_away = False
         while not self._finished.wait(min(LOOK_S, renew_s)):
             now = time.monotonic()
-            if now >= self._ends_at:
+            if now >= self._ends_at and self._suspended_at is None:
                 return
             try:
                 held = self._renew() if now >= renew_at else self._look()

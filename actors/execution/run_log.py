@@ -54,6 +54,8 @@ class ActorRun:
         self.actor = actor
         self.ids = ids
         self.attempt: int | None = None
+        #: How long the run has given its turn to others.
+        self.suspended_s = 0.0
         self._started = time.monotonic()
         self._lock = threading.Lock()
         self._ended = False
@@ -77,8 +79,8 @@ class ActorRun:
 
     @property
     def duration_s(self) -> float:
-        """The time since the start of the run."""
-        return time.monotonic() - self._started
+        """The time since the start of the run, without the turns of other work."""
+        return time.monotonic() - self._started - self.suspended_s
 
     def end(
         self,

@@ -9,7 +9,8 @@ function that writes it and returns the nudges to send after the commit.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import structlog
@@ -27,6 +28,7 @@ from db.queries import session_queries
 from db.queries.session_queries import StepRun
 from db.queue import claims
 from db.queue.claims import SomeItem, Take, WorkItem
+from db.statements import NothingChanged, sent_together
 from db.tables.base import JsonObject, StoredProblem
 from db.temporary_errors import is_outage
 
@@ -49,6 +51,8 @@ class Result:
     steps: Sequence[StepRun] = ()
     #: Called after the commit, unless the claim was lost: for metrics.
     committed: Callable[[], None] | None = None
+    #: All statements of ``write`` are compiled, and are sent together.
+    together: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -83,9 +87,16 @@ def fail(work: WorkItem) -> GiveUp:
 
 
 def run(
-    runtime: Runtime, nudge: Nudge, take: Take[SomeItem], task_of: Callable[[SomeItem], Task]
+    runtime: Runtime,
+    nudge: Nudge,
+    take: Take[SomeItem],
+    task_of: Callable[[SomeItem], Task],
+    *,
+    in_one_statement: bool = False,
 ) -> None:
     """Claim a row, if one is available, and run its task.
+
+    ``in_one_statement``: ``take`` is a single statement, which needs no transaction around it.
 
     Exceptions of the task are caught here: a permanent failure is stored, a passing one is retried
     when the row is due again. If Postgres is unavailable for that, recovery gives the claim back
@@ -93,7 +104,8 @@ def run(
     """
     settings = runtime.settings
     with run_log.recorded(nudge.actor, **nudge.payload()) as run:
-        with runtime.store.transaction() as tx:
+        store = runtime.store
+        with store.one_statement() if in_one_statement else store.transaction() as tx:
             claim = take(tx, lease_s=settings.lease_s)
             traceparent = claims.traceparent(tx, claim.work) if claim and tracing.is_on() else None
         if claim is None:
@@ -102,10 +114,11 @@ def run(
         task = task_of(claim.work)
         run.holds(claim.attempt, claim.work.names, traceparent=traceparent)
         lease = Lease(
-            runtime.store,
+            store,
             task.work,
             attempt=claim.attempt,
             uncounted=claim.uncounted,
+            times=claim.times,
             lease_s=settings.lease_s,
             deadline_s=watchdog.deadline_s(type(nudge), settings),
         )
@@ -115,7 +128,8 @@ def run(
             _commit(runtime, task, run, lease, result)
         except failures.RAISED as error:
             # A commit that raised may still have succeeded: the blobs that it names are kept.
-            _fail(runtime, task, run, lease, error, may_be_written=result is not None)
+            may_be_written = result is not None and not isinstance(error, ClaimLost)
+            _fail(runtime, task, run, lease, error, may_be_written=may_be_written)
 
 
 def _perform(runtime: Runtime, task: Task, run: ActorRun, lease: Lease) -> Result:
@@ -127,14 +141,17 @@ def _perform(runtime: Runtime, task: Task, run: ActorRun, lease: Lease) -> Resul
 
     def give_back(reason: str) -> None:
         with runtime.store.transaction() as tx:
-            _retry_later(tx, task, lease, Failure(reason=reason, logged=reason))
+            if _is_late_again(tx, task, reason):
+                task.give_up(tx, lease.attempt, _given_up(task, lease, reason))
+            else:
+                _retry_later(tx, task, lease, Failure(reason=reason, logged=reason))
 
-    with runtime.watchdog.over(run, lease.deadline_s, give_back), lease:
+    with runtime.watchdog.over(run, lease.deadline_s, give_back) as lease.clock, lease:
         return task.perform(lease)
 
 
 def _commit(runtime: Runtime, task: Task, run: ActorRun, lease: Lease, result: Result) -> None:
-    with runtime.store.transaction() as tx:
+    with runtime.store.transaction() as tx, _sending(tx, together=result.together):
         nudges = result.write(tx, lease.attempt)
         outcome = result.outcome if nudges is not None else _lost(tx, task)
         _record(tx, task, run, outcome, result.steps if nudges is not None else ())
@@ -145,6 +162,25 @@ def _commit(runtime: Runtime, task: Task, run: ActorRun, lease: Lease, result: R
         if result.committed is not None:
             result.committed()
     run.end(outcome)
+
+
+@contextmanager
+def _sending(tx: Session, *, together: bool) -> Iterator[None]:
+    """Send the statements of a block, together if wanted.
+
+    Raises
+    ------
+    ClaimLost
+        If one of them that is behind the fence has changed nothing. One by one they return this.
+    """
+    if not together:
+        yield
+        return
+    try:
+        with sent_together(tx):
+            yield
+    except NothingChanged:
+        raise ClaimLost from None
 
 
 def _fail(
@@ -160,13 +196,11 @@ def _fail(
     failure = failures.judge(error)
     problem = failure.problem
     is_last = lease.counted >= runtime.settings.max_attempts and failure.wait is None
-    if problem is None and is_last:
-        problem = failures.given_up(
-            task.name, attempts=lease.counted, reason=failure.reason
-        ).problem
     nudges: Sequence[Nudge] | None = None
     try:
         with runtime.store.transaction() as tx:
+            if problem is None and (is_last or _is_late_again(tx, task, failure.reason)):
+                problem = _given_up(task, lease, failure.reason)
             if isinstance(error, ClaimLost):
                 held = False
             elif problem is not None:
@@ -190,6 +224,15 @@ def _fail(
         run.end(outcome)
     else:
         run.end(outcome, error=failure.logged, raised=None if failure.is_foreseen else error)
+
+
+def _is_late_again(tx: Session, task: Task, reason: str) -> bool:
+    """Return whether a run, like the one before, took longer than allowed: so will the next."""
+    return failures.is_late(reason) and failures.is_late(claims.last_error(tx, task.work))
+
+
+def _given_up(task: Task, lease: Lease, reason: str) -> StoredProblem:
+    return failures.given_up(task.name, attempts=lease.counted, reason=reason).problem
 
 
 def _failed(problem: StoredProblem | None) -> str:

@@ -11,9 +11,10 @@ import dramatiq
 import structlog
 
 from actors.execution.failures import Permanent
+from actors.execution.turns import Turns
 from actors.execution.unreturned import UnreturnedClaims
 from actors.execution.watchdog import Watchdog
-from actors.messaging.broker import Publisher
+from actors.messaging.broker import Publisher, time_limit
 from actors.outbound import backbones
 from actors.outbound.client import Outbound
 from actors.science.detection import classifier
@@ -58,7 +59,8 @@ class Runtime:
         self.publisher = Publisher(broker, prefix=settings.queue_prefix)
         self.outbound = Outbound(settings.private_networks)
         self.unreturned = UnreturnedClaims()
-        self.watchdog = Watchdog(leaves=owns_process)
+        self.turns = Turns()
+        self.watchdog = Watchdog(leaves=owns_process, limit=time_limit(broker))
         self.model = lru_cache(maxsize=MODELS_KEPT)(self.read_model)
 
     def close(self) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -44,11 +43,11 @@ class Steps:
                 "attempt": self._lease.attempt,
             },
         )
-        started = time.monotonic()
+        started_s = self._lease.held_s
         try:
             yield
         except BaseException:
             tracing.end(span, result="failed", failed="failed")
             raise
-        self.done.append(StepRun(name, "done", time.monotonic() - started, span_index))
+        self.done.append(StepRun(name, "done", self._lease.held_s - started_s, span_index))
         tracing.end(span, result="done")

@@ -23,11 +23,14 @@ import faulthandler
 import os
 import signal
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 import structlog
+from dramatiq.middleware import TimeLimit
 
+from actors.execution.failures import DID_NOT_END
 from actors.execution.run_log import ActorRun
 from actors.messaging import kinds
 from actors.messaging.messages import Nudge
@@ -59,38 +62,94 @@ def silent_after_s(settings: Settings) -> float:
     return longest_s + 2 * GRACE_S + settings.lease_s
 
 
+class RunClock:
+    """The clocks of the guards over one run. As a context manager it stops them in a block."""
+
+    def __init__(
+        self,
+        run: ActorRun,
+        deadline_s: float,
+        *,
+        bite: Callable[[], None],
+        leaves: bool,
+        limit: TimeLimit | None,
+    ) -> None:
+        self._run = run
+        self._left_s = deadline_s
+        self._bite = bite
+        self._leaves = leaves
+        self._limit = limit
+        self._started_at = self._stopped_at = 0.0
+        self._timer: threading.Timer | None = None
+
+    def start(self) -> None:
+        """Start the clocks with the time that is left."""
+        self._started_at = time.monotonic()
+        if self._limit is not None:
+            left_ms = (self._left_s + GRACE_S / 2) * 1_000
+            self._limit.manager.add_timeout(threading.get_ident(), left_ms)  # type: ignore[no-untyped-call]
+        self._timer = threading.Timer(self._left_s + GRACE_S, self._bite)
+        self._timer.name, self._timer.daemon = "watchdog", True
+        self._timer.start()
+        if self._leaves:
+            signal.setitimer(signal.ITIMER_REAL, self._left_s + 2 * GRACE_S)
+
+    def stop(self) -> None:
+        """Stop the clocks, except that of dramatiq, which ends with the message."""
+        assert self._timer is not None
+        self._timer.cancel()
+        if self._leaves:
+            signal.setitimer(signal.ITIMER_REAL, 0)
+        self._stopped_at = time.monotonic()
+        self._left_s = max(self._left_s - (self._stopped_at - self._started_at), 0.0)
+
+    def __enter__(self) -> None:
+        self.stop()
+        if self._limit is not None:
+            self._limit.manager.remove_timeout(threading.get_ident())  # type: ignore[no-untyped-call]
+
+    def __exit__(self, *_failure: object) -> None:
+        self._run.suspended_s += time.monotonic() - self._stopped_at
+        self.start()
+
+
 class Watchdog:
     """Watches the runs of one process.
 
     ``leaves``: it may exit the process. Such a process runs one actor at a time and nothing else.
     """
 
-    def __init__(self, *, leaves: bool) -> None:
+    def __init__(self, *, leaves: bool, limit: TimeLimit | None = None) -> None:
         self._leaves = leaves
+        self._limit = limit
         if leaves:
             _leave_at_alarm()
 
     @contextmanager
     def over(
         self, run: ActorRun, deadline_s: float, give_back: Callable[[str], object] | None = None
-    ) -> Iterator[None]:
-        """Watch over a block. ``give_back`` stores the reason in the row, if there is one."""
-        timer = threading.Timer(deadline_s + GRACE_S, self._bite, (run, deadline_s, give_back))
-        timer.name, timer.daemon = "watchdog", True
-        timer.start()
-        if self._leaves:
-            signal.setitimer(signal.ITIMER_REAL, deadline_s + 2 * GRACE_S)
+    ) -> Iterator[RunClock]:
+        """Watch over a block. ``give_back`` stores the reason in the row, if there is one.
+
+        The block may stop the clock with the yielded object, for a run within the run.
+        """
+        clock = RunClock(
+            run,
+            deadline_s,
+            bite=lambda: self._bite(run, deadline_s, give_back),
+            leaves=self._leaves,
+            limit=self._limit,
+        )
+        clock.start()
         try:
-            yield
+            yield clock
         finally:
-            timer.cancel()
-            if self._leaves:
-                signal.setitimer(signal.ITIMER_REAL, 0)
+            clock.stop()
 
     def _bite(
         self, run: ActorRun, deadline_s: float, give_back: Callable[[str], object] | None
     ) -> None:
-        reason = f"it did not end within {deadline_s:g} s, and did not yield"
+        reason = f"{DID_NOT_END} {deadline_s:g} s, and did not yield"
         run.end("stuck", error=reason, leaves=self._leaves)
         if give_back is not None:
             # In a separate thread, since Postgres may be what does not respond.

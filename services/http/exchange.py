@@ -108,11 +108,19 @@ class Listener(Protocol):
 
 
 class App(falcon.App[falcon.Request, falcon.Response]):
-    """The application, which calls its listeners for each exchange."""
+    """The application, which calls its listeners for each exchange.
 
-    def __init__(self, *, middleware: Sequence[Any], listeners: Sequence[Listener]) -> None:
+    ``ends_unread``: whether answers to requests whose body was not read say ``Connection: close``.
+    WSGI forbids this header to applications: it is for a server that lets it pass, and that closes
+    such connections anyway. Without the header a client may send its next request meanwhile.
+    """
+
+    def __init__(
+        self, *, middleware: Sequence[Any], listeners: Sequence[Listener], ends_unread: bool = False
+    ) -> None:
         super().__init__(middleware=[_Routed(), *middleware])
         self._listeners = tuple(listeners)
+        self._ends_unread = ends_unread
 
     def __call__(self, env: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
         """Serve one WSGI request."""
@@ -123,6 +131,8 @@ class App(falcon.App[falcon.Request, falcon.Response]):
 
         def start(status: str, headers: list[tuple[str, str]], *rest: Any) -> Any:
             exchange.answer(status, headers)
+            if self._ends_unread and exchange.bytes_in < int(env.get("CONTENT_LENGTH") or 0):
+                headers = [*headers, ("Connection", "close")]
             return start_response(status, headers, *rest)
 
         try:

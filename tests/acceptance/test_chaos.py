@@ -33,6 +33,7 @@ def test_nothing_is_lost_while_everything_fails(tmp_path: Path) -> None:
             str(SEED),
             "--minutes",
             str(MINUTES),
+            "--quick",
             "--report",
             str(report),
         ],

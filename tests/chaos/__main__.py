@@ -18,6 +18,7 @@ MINUTES = 1.5
 #: The fields of a report to print, with their titles.
 TOLD = {
     "faults": "faults injected",
+    "hostile": "sent by the hostile caller",
     "not_injected": "faults not injected",
     "restarts": "processes restarted",
     "tries": "posts retried",
@@ -47,6 +48,12 @@ def _parser() -> argparse.ArgumentParser:
         "--minutes", type=float, default=MINUTES, help=f"minutes of faults (default: {MINUTES})"
     )
     parser.add_argument("--recordings", type=int, metavar="K", help="stop after K recordings")
+    parser.add_argument(
+        "--quick", action="store_true", help="with short leases and many attempts, not the defaults"
+    )
+    parser.add_argument(
+        "--full-s", type=float, metavar="S", help="seconds of each full disk (default: a few)"
+    )
     parser.add_argument("--report", type=Path, help="write the report to this file, as JSON")
     return parser
 
@@ -63,7 +70,13 @@ def _one(options: argparse.Namespace, seed: int) -> int:
     # Imported here: it loads the test support, which the parent of several runs does not need.
     from tests.chaos.run import run
 
-    report = run(seed=seed, minutes=options.minutes, limit=options.recordings).to_json()
+    report = run(
+        seed=seed,
+        minutes=options.minutes,
+        limit=options.recordings,
+        is_quick=options.quick,
+        full_s=options.full_s,
+    ).to_json()
     if options.report:
         options.report.write_text(json.dumps(report))
     for name, title in TOLD.items():
@@ -93,6 +106,9 @@ def _many(options: argparse.Namespace) -> int:
                 "--report",
                 str(path),
             ]
+            command += ["--quick"] * options.quick
+            if options.full_s is not None:
+                command += ["--full-s", str(options.full_s)]
             if options.recordings is not None:
                 command += ["--recordings", str(options.recordings)]
             subprocess.run(command, check=False, env=os.environ)

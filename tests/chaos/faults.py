@@ -13,7 +13,8 @@ import pika
 import psycopg
 
 from actors.messaging import broker, messages
-from tests.chaos.world import LEASE_S, World
+from tests.chaos import clock
+from tests.chaos.world import World
 from tests.support.cluster import Process, eventually
 
 #: How long a fault waits for a suitable moment.
@@ -26,6 +27,8 @@ CLAIMED = {
     "aggregating": "SELECT 1 FROM unfinished_sessions WHERE state = 'aggregating'",
 }
 NOW = " AND attempt > 0 AND due_at > clock_timestamp() LIMIT 1"
+#: The most by which the clock of the database differs.
+CLOCK_S = 120
 #: Number of sessions that stray messages name.
 STRAY_SESSIONS = 20
 
@@ -41,8 +44,9 @@ class Fault:
     hurt: Callable[[World, float], str]
     #: Undoes the fault, if necessary.
     mend: Callable[[World], object] = lambda _world: None
-    #: Minimum and maximum duration.
-    lasts_s: tuple[float, float] = (0.0, 0.0)
+    #: Minimum and maximum duration in seconds; ``in_leases``: in leases of the run.
+    lasts: tuple[float, float] = (0.0, 0.0)
+    in_leases: bool = False
 
 
 def kill_worker(world: World, draw: float) -> str:
@@ -112,6 +116,34 @@ def kill_postgres(world: World, draw: float) -> str:
     while_ = _await_work(world, draw)
     world.postgres.kill()
     return f"stopped at once {while_}"
+
+
+def freeze_postgres(world: World, draw: float) -> str:
+    """Stop the execution of Postgres: it accepts connections and does not answer."""
+    while_ = _await_work(world, draw)
+    world.postgres.freeze()
+    return f"stands still {while_}"
+
+
+def set_clock(world: World, draw: float) -> str:
+    """Set the clock of the database, by two minutes at most."""
+    seconds = round((2 * draw - 1) * CLOCK_S)
+    eventually(lambda: _is_set(world, seconds), what="Postgres")
+    return f"{seconds:+d} s against the machine's"
+
+
+def _is_set(world: World, seconds: int) -> bool:
+    try:
+        clock.set_ahead(world.settings.database_url, seconds)
+    except psycopg.OperationalError:
+        return False
+    return True
+
+
+def freeze_rabbitmq(world: World, _draw: float) -> str:
+    """Stop the execution of RabbitMQ: it accepts connections and does not answer."""
+    world.rabbitmq.freeze()
+    return "stands still"
 
 
 def close_connections(world: World, _draw: float) -> str:
@@ -198,23 +230,40 @@ FAULTS = (
         lane="processes",
         hurt=freeze_worker,
         mend=thaw_workers,
-        lasts_s=(1.2 * LEASE_S, 2.5 * LEASE_S),
+        lasts=(1.1, 1.8),
+        in_leases=True,
     ),
     Fault(name="kill-api", lane="processes", hurt=kill_api),
     Fault(
         name="postgres-killed",
         lane="processes",
         hurt=kill_postgres,
-        lasts_s=(0.0, 4.0),
+        lasts=(0.0, 4.0),
         mend=lambda world: world.postgres.start(),
     ),
+    # Longer than the deadlines of its callers.
+    Fault(
+        name="postgres-frozen",
+        lane="processes",
+        hurt=freeze_postgres,
+        lasts=(4.0, 12.0),
+        mend=lambda world: world.postgres.thaw(),
+    ),
+    Fault(name="clock-set", lane="processes", hurt=set_clock),
     Fault(name="connections-closed", lane="servers", hurt=close_connections),
     Fault(
         name="rabbitmq-restarted",
         lane="servers",
         hurt=stop_rabbitmq,
-        lasts_s=(0.0, 4.0),
+        lasts=(0.0, 4.0),
         mend=lambda world: world.rabbitmq.start(),
+    ),
+    Fault(
+        name="rabbitmq-frozen",
+        lane="servers",
+        hurt=freeze_rabbitmq,
+        lasts=(3.0, 1.3 * broker.BLOCKED_TIMEOUT_S),
+        mend=lambda world: world.rabbitmq.thaw(),
     ),
     # The maximum exceeds the time that a blocked publisher waits before it gives up.
     Fault(
@@ -222,7 +271,7 @@ FAULTS = (
         lane="servers",
         hurt=raise_alarm,
         mend=end_alarm,
-        lasts_s=(3.0, 1.3 * broker.BLOCKED_TIMEOUT_S),
+        lasts=(3.0, 1.3 * broker.BLOCKED_TIMEOUT_S),
     ),
     Fault(name="messages-shuffled", lane="servers", hurt=shuffle),
     Fault(name="messages-stray", lane="servers", hurt=stray_messages),
@@ -230,14 +279,14 @@ FAULTS = (
     Fault(
         name="blobs-away",
         lane="servers",
-        lasts_s=(2.0, 6.0),
+        lasts=(2.0, 6.0),
         hurt=lambda world, draw: world.store.take_away(draw),
         mend=lambda world: world.store.bring_back(),
     ),
     Fault(
         name="blobs-full",
         lane="servers",
-        lasts_s=(2.0, 6.0),
+        lasts=(2.0, 6.0),
         hurt=fill_store,
         mend=lambda world: world.store.empty(),
     ),

@@ -48,6 +48,8 @@ class Injector:
     #: Seconds since the beginning of the stream.
     clock: Callable[[], float]
     say: Callable[[str], None]
+    #: How long a full disk lasts, instead of a few seconds.
+    full_s: float | None = None
     injected: list[Injected] = field(default_factory=list)
     #: Errors of the injection itself, which invalidate the run.
     broken: list[BaseException] = field(default_factory=list)
@@ -75,7 +77,11 @@ class Injector:
         try:
             for fault in self._deal(lane, rng):
                 # Always drawn, so that the seed determines all of them.
-                gap_s, lasts_s = rng.uniform(*LANES[lane]), rng.uniform(*fault.lasts_s)
+                gap_s, lasts_s = rng.uniform(*LANES[lane]), rng.uniform(*fault.lasts)
+                if fault.in_leases:
+                    lasts_s *= self.world.settings.lease_s
+                if fault.name == "blobs-full" and self.full_s is not None:
+                    lasts_s = self.full_s
                 draw = rng.random()
                 if self._stopped.wait(gap_s):
                     return

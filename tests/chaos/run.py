@@ -16,6 +16,7 @@ from typing import Any
 import httpx
 
 from tests.chaos import faults, verdict
+from tests.chaos.hostile import HostileCaller
 from tests.chaos.injector import Injector
 from tests.chaos.stream import Recording, Stream, make, post
 from tests.chaos.world import World, await_ready, world
@@ -37,6 +38,8 @@ class Report:
     recordings: int = 0
     sessions: dict[str, int] = field(default_factory=dict)
     faults: dict[str, int] = field(default_factory=dict)
+    #: What the hostile caller sent, by kind.
+    hostile: dict[str, int] = field(default_factory=dict)
     not_injected: dict[str, str] = field(default_factory=dict)
     restarts: dict[str, int] = field(default_factory=dict)
     tries: dict[str, int] = field(default_factory=dict)
@@ -55,7 +58,9 @@ class Report:
         return asdict(self)
 
 
-def run(*, seed: int, minutes: float, limit: int | None) -> Report:
+def run(
+    *, seed: int, minutes: float, limit: int | None, is_quick: bool, full_s: float | None
+) -> Report:
     """Run once. The report contains all errors; the logs of a failed run are kept."""
     started = time.monotonic()
     folder = Path(tempfile.mkdtemp(prefix=f"clamor-chaos-seed-{seed}-"))
@@ -64,9 +69,9 @@ def run(*, seed: int, minutes: float, limit: int | None) -> Report:
     report = Report(seed=seed, store="S3 server" if on_s3 else "folder")
     say(f"seed {seed}: blobs in a{'n' if on_s3 else ''} {report.store}, logs in {folder}")
     try:
-        with world(folder, on_s3=on_s3) as opened:
+        with world(folder, on_s3=on_s3, is_quick=is_quick) as opened:
             try:
-                _through(opened, report, minutes=minutes, limit=limit)
+                _through(opened, report, minutes=minutes, limit=limit, full_s=full_s)
             finally:
                 if report.complaints or sys.exc_info()[0]:
                     _keep(opened)
@@ -90,7 +95,9 @@ def say(line: str) -> None:
     print(line, flush=True)
 
 
-def _through(opened: World, report: Report, *, minutes: float, limit: int | None) -> None:
+def _through(
+    opened: World, report: Report, *, minutes: float, limit: int | None, full_s: float | None
+) -> None:
     report.not_injected = faults.impossible(opened)
     for name, reason in report.not_injected.items():
         say(f"NOT INJECTED in this run: {name}: {reason}")
@@ -98,12 +105,18 @@ def _through(opened: World, report: Report, *, minutes: float, limit: int | None
     expected = _quiet_run(opened, distinct)
     stream = Stream(opened, distinct, seed=report.seed, limit=limit)
     began = time.monotonic()
-    injector = Injector(opened, report.seed, clock=lambda: time.monotonic() - began, say=say)
+    injector = Injector(
+        opened, report.seed, clock=lambda: time.monotonic() - began, say=say, full_s=full_s
+    )
+    hostile = HostileCaller(opened.client.url)
+    hostile.start()
     stream.start()
     injector.start()
     while not stream.done and not injector.broken and time.monotonic() < began + 60 * minutes:
         time.sleep(0.1)
     injector.stop()
+    hostile.stop()
+    report.hostile = dict(hostile.sent)
     say(f"{time.monotonic() - began:6.1f} s  the faults stop")
     stream.stop()
     report.recordings, report.tries = len(distinct) + stream.posted, stream.tries

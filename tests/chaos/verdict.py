@@ -26,11 +26,11 @@ ORPHAN = "no row names the blob"
 
 #: The answer to a recording: all columns except those with session IDs and times.
 ANSWER = """
-    SELECT s.file_name, s.id, s.state, s.problem, s.summary, s.duration_s, s.n_samples,
+    SELECT s.file_name, s.id, s.state, s.problem, s.summary, r.duration_s, s.n_samples,
            s.spans_total, s.spans_finished,
            (SELECT jsonb_agg(to_jsonb(d) - '{session_id,id}'::text[] ORDER BY d.event_index)
             FROM noise_detections d WHERE d.session_id = s.id)
-    FROM audio_sessions s ORDER BY s.created_at
+    FROM audio_sessions s LEFT JOIN session_results r ON r.session_id = s.id ORDER BY s.created_at
 """
 UNFINISHED = """
     SELECT state, count(*) FROM audio_sessions

@@ -6,7 +6,7 @@ import threading
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -20,20 +20,19 @@ from db.settings import Settings
 from db.store import Store
 from services.client import ApiError, Client
 from services.processes.server import free_port
-from tests.chaos import stores
+from tests.chaos import clock, stores
 from tests.support import accounts, servers
 from tests.support.cluster import START_S, Cluster, Process, eventually
 
 WORKERS = 2
-#: Short, so that many leases expire in a run; renewals are three times as frequent, which a busy
-#: machine still manages.
-LEASE_S = 3.0
-RECOVERY_S = 0.5
-#: Far more than the default: a run kills a worker every few seconds and checks for lost work, not
-#: for work that was given up as poisonous after five kills.
-MAX_ATTEMPTS = 50
-#: Longer than any step of a run on a busy machine.
-DEADLINE_S = 15.0
+#: The settings of a quick run. Leases are short, so that many expire; renewals are three times as
+#: frequent, which a busy machine still manages. Attempts are far more than by default: a run kills
+#: a worker every few seconds and checks for lost work, not for work that was given up as poisonous
+#: after five kills. The deadline is longer than any step of a run on a busy machine.
+QUICK = {"lease_s": 3.0, "recovery_s": 0.5, "deadline_s": 15.0, "max_attempts": 50}
+#: The deadline of a run with the product's own leases and attempts. What an attempt that lost its
+#: claim has stored is removed after the longest deadline, which by default is 25 minutes.
+DEADLINE_S = 60.0
 #: Of the recordings of a run, the longest is cut into spans, the others are processed in one claim.
 ONE_CLAIM_S = 60.0
 #: Longer than any post of a run waits for its row.
@@ -131,27 +130,30 @@ class World:
 
 
 @contextmanager
-def world(folder: Path, *, on_s3: bool) -> Iterator[World]:
-    """Start all servers and processes, and stop them at the end."""
+def world(folder: Path, *, on_s3: bool, is_quick: bool) -> Iterator[World]:
+    """Start all servers and processes, and stop them at the end.
+
+    With the product's own leases, deadlines and attempts, unless the run is to be quick.
+    """
     with ExitStack() as stack:
         postgres = stack.enter_context(servers.private_postgres())
         rabbitmq = stack.enter_context(servers.private_rabbitmq())
         store = stack.enter_context(stores.bucket() if on_s3 else stores.folder(folder))
         migrate.upgrade(postgres.url)
         accounts.add_first(postgres.url)
+        clock.install(postgres.url)
         settings = Settings(
-            database_url=postgres.url,
+            database_url=clock.seen(postgres.url),
             amqp_url=rabbitmq.url,
             blob_url=store.url,
-            lease_s=LEASE_S,
-            recovery_s=RECOVERY_S,
-            deadline_s=DEADLINE_S,
-            max_attempts=MAX_ATTEMPTS,
             one_claim_s=ONE_CLAIM_S,
             orphan_s=ORPHAN_S,
+            deadline_s=DEADLINE_S,
             key_pepper=accounts.PEPPER,
             secret_keys=accounts.SECRET_KEYS,
         )
+        if is_quick:
+            settings = replace(settings, **QUICK)  # type: ignore[arg-type]
         cluster = stack.enter_context(Cluster(settings, folder))
         cluster.env |= {
             "CLAMOR_ORPHAN_S": str(settings.orphan_s),
