@@ -19,6 +19,7 @@ from actors.observability.logs import configure
 from actors.observability.metrics import ProcessMetrics
 from actors.observability.probe_listener import Application
 from actors.scheduling.work_due import WorkDue
+from db.blobs import patience
 from db.blobs.blob_store import Blobs
 from db.settings import Settings, from_environment
 from db.store import Store
@@ -31,6 +32,7 @@ from services.api.models import noise_types, trainings, validations
 from services.api.models import resources as models
 from services.api.reports import resources as reports
 from services.api.sessions import (
+    deletions,
     detection_clips,
     detections,
     events,
@@ -66,6 +68,7 @@ from services.viewer import pages as viewer
 ROUTES: dict[str, type[Resource]] = {
     "/v1/sessions": sessions.SessionList,
     "/v1/sessions/retry": retries.SessionRetries,
+    "/v1/sessions/deletions": deletions.SessionDeletions,
     "/v1/sessions/{session_id:uuid}": sessions.SessionItem,
     "/v1/sessions/{session_id:uuid}/detections": detections.SessionDetections,
     "/v1/sessions/{session_id:uuid}/levels": sessions.SessionLevels,
@@ -170,7 +173,12 @@ def create_app(deps: Deps) -> falcon.App[falcon.Request, falcon.Response]:
     if deps.settings.in_memory_broker:
         # Otherwise the scheduler exposes this metric.
         registry.register(WorkDue(deps.store))
-    app = exchange.App(middleware=middleware, listeners=_listeners(deps, registry))
+    app = exchange.App(
+        middleware=middleware,
+        listeners=_listeners(deps, registry),
+        # The guard exists in processes of the product's own server.
+        ends_unread=deps.guard is not None,
+    )
     problems.install(app)
     table = routes(deps, registry=registry)
     operations.check(table)
@@ -201,7 +209,8 @@ def get_app() -> falcon.App[falcon.Request, falcon.Response]:
     publisher = Publisher(broker.setup(settings), prefix=settings.queue_prefix)
     # The server stops on SIGTERM; pending nudges are sent before the process exits.
     atexit.register(publisher.close)
-    return serving_app(settings, blobs=Blobs.of(settings), publisher=publisher)
+    blobs = Blobs.of(settings, waits=patience.OF_REQUESTS)
+    return serving_app(settings, blobs=blobs, publisher=publisher)
 
 
 def serving_app(

@@ -40,7 +40,7 @@ from db.queries import (
     retention_queries,
     session_queries,
 )
-from db.tables.sessions import AudioSession
+from db.tables.sessions import UNFINISHED_STATES, AudioSession
 
 #: The keys in the folder of each ID.
 Folders = Mapping[uuid.UUID, list[str]]
@@ -181,7 +181,9 @@ PLACES = (
         known=partial(
             _in_folders_of,
             AudioSession.id,
-            where=and_(AudioSession.size_bytes.is_(None), AudioSession.outcome.is_(None)),
+            where=and_(
+                AudioSession.size_bytes.is_(None), AudioSession.state.in_(UNFINISHED_STATES)
+            ),
         ),
         ages=FORM_AGES,
         counts=False,

@@ -1,8 +1,8 @@
 """``cleanup_old_sessions`` and ``cleanup_failed_sessions``: remove sessions past their retention.
 
 Sessions are removed page by page, so that locks are short and concurrent writers do not wait. The
-rows of a page are removed first, in one transaction; then the blobs. A worker that dies in between
-leaves blobs without rows, which ``clean_up`` removes. Sessions with a legal hold are never touched.
+rows of a page are removed first, in one transaction; then the blobs. If the worker dies in between,
+recovery removes the blobs. Sessions with a legal hold are never touched.
 """
 
 from __future__ import annotations
@@ -17,16 +17,16 @@ import structlog
 from sqlalchemy.orm import Session
 
 from actors.execution.runtime import Runtime
-from actors.maintenance import ownership
+from actors.maintenance import ownership, removals
 from actors.messaging.messages import CleanUpFailedSessions, CleanUpOldSessions
 from actors.scheduling import job_runs
 from actors.scheduling.job_runs import ScheduledRun
 from actors.science.audio_io import clips, decode
 from actors.science.errors import RecordingError
 from db.blobs.errors import BlobMissing
-from db.blobs.keys import clip_key, export_prefix, session_prefix
+from db.blobs.keys import clip_key, session_prefix
 from db.ids import new_id
-from db.queries import export_queries, retention_queries
+from db.queries import retention_queries
 from db.queries.retention_queries import NewClipRow, Past, RankedEvent
 from db.tables.documents.job_results import RetentionResult
 
@@ -133,7 +133,6 @@ def _remove_page(run: ScheduledRun, past: Past, *, keep_best: int) -> tuple[int,
     try:
         with runtime.store.transaction() as tx:
             removed = retention_queries.remove_past(tx, past, ids)
-            exports = export_queries.remove_of_sessions(tx, removed)
             kept = [values for values in clip_rows if values["session_id"] in removed]
             for values in kept:
                 retention_queries.keep_clip(tx, **values)
@@ -143,10 +142,7 @@ def _remove_page(run: ScheduledRun, past: Past, *, keep_best: int) -> tuple[int,
         # If the commit succeeded anyway, the clips are needed; else ``clean_up`` removes them.
         log.warning("page_not_removed", sessions=len(ids), clips=len(clip_rows))
         raise
-    for session_id in removed:
-        runtime.blobs.delete(*runtime.blobs.keys(session_prefix(session_id)))
-    for export_id in exports:
-        runtime.blobs.delete(*runtime.blobs.keys(export_prefix(export_id)))
+    removals.purge(runtime, [session_prefix(session_id) for session_id in removed])
     # A session that got a legal hold or was locked meanwhile still exists and needs no clips.
     unused = [each["blob_key"] for each in clip_rows if each["session_id"] not in removed]
     runtime.blobs.delete(*dropped, *unused)

@@ -32,6 +32,22 @@ def add_parser(commands: options.Commands) -> None:
         parser = user.add_parser(name, help=help_)
         parser.add_argument("user", metavar="EMAIL|USER_ID")
         options.add_installation(parser, run)
+    parser = user.add_parser(
+        "erase",
+        help="remove a user with everything of theirs",
+        description="Count the sessions of a user or, with --yes, remove the user with every row "
+        "and every stored file of theirs, and print a receipt.",
+    )
+    parser.add_argument("user", metavar="EMAIL|USER_ID")
+    parser.add_argument("--yes", action="store_true", help="erase, do not only count")
+    options.add_installation(parser, erase)
+
+
+def erase(args: argparse.Namespace) -> int:
+    """Erase a user, or count what would be erased."""
+    from services.cli.actions import erasure, targets
+
+    return erasure.run(targets.settings(args), args.user, is_confirmed=args.yes)
 
 
 def create(args: argparse.Namespace) -> int:

@@ -32,7 +32,7 @@ from services.client.wire.models import (
     ValidationReport,
 )
 from services.client.wire.reports import ListedReport, Report
-from services.client.wire.sessions import Retries, Session, SessionPage
+from services.client.wire.sessions import Deletions, Retries, Session, SessionPage
 
 if TYPE_CHECKING:
     import httpx
@@ -101,6 +101,19 @@ class Client:
     def retry_failed(self, **which: str | bool) -> Retries:
         """Process failed sessions again, at most 500; with ``dry_run``, count them."""
         return self._connection.post("/v1/sessions/retry", Retries, again=False, json=which)
+
+    def delete(self, session_id: object) -> None:
+        """Delete a session with its recording and its results."""
+        self._connection.call("DELETE", f"/v1/sessions/{session_id}")
+
+    def delete_audio(self, session_id: object) -> None:
+        """Delete the recording of a finished session, and keep its results."""
+        self._connection.call("DELETE", f"/v1/sessions/{session_id}/recording")
+
+    def delete_matching(self, **which: object) -> Deletions:
+        """Delete the sessions that match, at most 500; with ``dry_run``, count them."""
+        path = "/v1/sessions/deletions"
+        return self._connection.post(path, Deletions, again=False, json=which)
 
     def sessions(self, *, state: str) -> list[Session]:
         """Return all sessions in a state."""

@@ -15,7 +15,6 @@ from typing import Any
 import numpy as np
 import pytest
 
-from services.cli.actions import demo
 from services.processes import server
 from services.processes.first_key import key_of
 from tests.support import documents, labelled, programs, recordings, servers
@@ -134,7 +133,7 @@ def desk(folder: Path, home: Path) -> Iterator[dict[str, str]]:
     clamor.chmod(0o755)
     # A refused request fails its command.
     (folder / ".curlrc").write_text("fail\n")
-    street = recordings.encode(recordings.demo(demo.SEED))
+    street = recordings.encode(recordings.demo())
     (folder / "demo").mkdir()
     for name in ("street.flac", "demo/demo.flac"):
         recordings.write(folder / name, street)
@@ -233,7 +232,7 @@ def _walked(document: Path, tmp_path: Path) -> int:
 def session_id(service: Up, tmp_path_factory: pytest.TempPathFactory) -> str:
     """An ended session for the documents that need one."""
     file = tmp_path_factory.mktemp("session") / "street.flac"
-    recordings.write(file, recordings.encode(recordings.demo(demo.SEED)))
+    recordings.write(file, recordings.encode(recordings.demo()))
     with service.client() as client:
         session = client.wait(client.upload(file))
     assert session.state == "completed"

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Mapping
+from datetime import timedelta
 from typing import Any
 
 import msgspec
-from sqlalchemy import delete, update
+from sqlalchemy import delete, func, select, update
+from sqlalchemy.dialects import postgresql
 from sqlalchemy.orm import Session
 
 from actors import worker
@@ -15,10 +17,11 @@ from actors.execution.runtime import Runtime
 from actors.messaging.messages import Nudge, ProcessAudioFile, SplitRecording
 from actors.recovery import take_stalled
 from db.blobs.keys import recording_key
-from db.queries import list_queries, session_queries, span_queries
+from db.queries import session_queries, span_queries
 from db.queue import session_moves
 from db.tables.detections import NoiseDetection
 from db.tables.documents.sessions import Summary
+from db.tables.session_results import SessionResult
 from db.tables.sessions import UNFINISHED_STATES, AudioSession
 from db.tables.spans import SessionSpan
 from db.tables.unfinished import SessionLeftovers, UnfinishedSession
@@ -49,10 +52,8 @@ def summary_of(session: AudioSession) -> Summary:
 
 def detections_of(tx: Session, session_id: uuid.UUID) -> list[NoiseDetection]:
     """Return a session's events in order of their onsets."""
-    page = list_queries.detections(
-        tx, session_id, order=list_queries.DETECTIONS["start_s"], after=None, limit=1_000
-    )
-    return [row[0] for row in page.rows]
+    of_session = select(NoiseDetection).where(NoiseDetection.session_id == session_id)
+    return list(tx.scalars(of_session.order_by(NoiseDetection.event_index)))
 
 
 def session(runtime: Runtime, session_id: uuid.UUID) -> AudioSession:
@@ -79,7 +80,10 @@ def put_into(
     work: Mapping[str, Any] | None = None,
     **values: Any,
 ) -> None:
-    """Write a state and other columns to a session, and renew its work, without a claim."""
+    """Write a state and other columns to a session and its result, and renew its work, without a
+    claim.
+    """
+    of_result = {name: values.pop(name) for name in session_moves.OF_RESULT if name in values}
     for table in (UnfinishedSession, SessionLeftovers):
         tx.execute(delete(table).where(table.session_id == session_id))
     written = (
@@ -90,6 +94,7 @@ def put_into(
     )
     if state not in UNFINISHED_STATES:
         tx.execute(written)
+        put_result(tx, session_id, **{"outcome": state, "finished_at": func.now()} | of_result)
         return
     session_moves.queue(tx, written.cte())
     tx.execute(
@@ -97,6 +102,27 @@ def put_into(
         .where(UnfinishedSession.session_id == session_id)
         .values(state=state, **(work or {}))
     )
+    put_result(tx, session_id, **{"outcome": None, "finished_at": None} | of_result)
+
+
+def put_result(tx: Session, session_id: uuid.UUID, **values: Any) -> None:
+    """Write columns of the result of a session; add the row if it is missing."""
+    of_session = select(AudioSession.id, AudioSession.user_id, AudioSession.created_at).where(
+        AudioSession.id == session_id
+    )
+    adding = postgresql.insert(SessionResult).from_select(
+        ["session_id", "user_id", "created_at"], of_session
+    )
+    copies = {"created_at": adding.excluded.created_at, "user_id": adding.excluded.user_id}
+    tx.execute(adding.on_conflict_do_update(index_elements=["session_id"], set_=copies))
+    tx.execute(update(SessionResult).where(SessionResult.session_id == session_id).values(**values))
+
+
+def age_ends(tx: Session, *, days: float, session_id: uuid.UUID | None = None) -> None:
+    """Let a session, or all, have ended some days ago."""
+    which = () if session_id is None else (SessionResult.session_id == session_id,)
+    ago = func.now() - timedelta(days=days)
+    tx.execute(update(SessionResult).where(*which).values(finished_at=ago))
 
 
 def span(runtime: Runtime, session_id: uuid.UUID, index: int) -> SessionSpan:

@@ -65,6 +65,7 @@ def _libatomic() -> bool:
 PACKAGES: dict[str, Callable[[], object]] = {
     "chromium": browser,
     "curl": partial(shutil.which, "curl"),
+    "espeak-ng": partial(shutil.which, "espeak-ng"),
     "libatomic1": _libatomic,
     "openssl": partial(shutil.which, "openssl"),
     "pgbouncer": pgbouncer,

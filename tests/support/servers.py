@@ -315,6 +315,14 @@ class PrivateRabbitmq:
         """
         self._end(signal.SIGKILL)
 
+    def freeze(self) -> None:
+        """Stop the execution of all its processes: it accepts connections and does not answer."""
+        _signal_group(self._processes[-1], signal.SIGSTOP)
+
+    def thaw(self) -> None:
+        """Continue after :meth:`freeze`."""
+        _signal_group(self._processes[-1], signal.SIGCONT)
+
     def control(self, *arguments: str) -> str:
         """Run ``rabbitmqctl`` on this broker alone; return its output.
 

@@ -37,7 +37,7 @@ def test_make_test_prints_the_command_for_an_ordinary_user(
     assert programs.main() == 0
     told = capsys.readouterr().out
     command = "sudo apt-get install --yes --no-install-recommends"
-    packages = "chromium curl libatomic1 openssl pgbouncer postgresql-client prometheus"
+    packages = "chromium curl espeak-ng libatomic1 openssl pgbouncer postgresql-client prometheus"
     assert f"{command} {packages} rabbitmq-server" in told
 
 

@@ -19,3 +19,10 @@ class UserExists(ServiceError):
 
     status, name, title = 409, "user-exists", "E-mail address already in use"
     advice = "Use the existing user, or another address."
+
+
+class OwnUser(ServiceError):
+    """A key cannot erase its own user: the answer, and its further requests, would be refused."""
+
+    status, name, title = 409, "own-user", "The user of this key"
+    advice = "Use a key of another administrator, or ``clamor user erase`` on the server."

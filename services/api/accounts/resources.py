@@ -12,21 +12,26 @@ from datetime import datetime, timedelta
 from typing import ClassVar
 
 import falcon
+import msgspec
+import structlog
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
 from db.queries import account_queries, session_queries
 from db.store import Store
 from db.tables.accounts import ApiKey
-from services.api.accounts import schemas
-from services.api.accounts.errors import TooManyKeys, UserExists
+from services.api.accounts import erasure, schemas
+from services.api.accounts.errors import OwnUser, TooManyKeys, UserExists
+from services.api.common.errors import UnderLegalHold
 from services.http import idempotency, keys
-from services.http.access import ADMIN
+from services.http.access import ADMIN, principal
 from services.http.caller_errors import SecretNotShown
 from services.http.not_found import NotFound, or_404
 from services.http.operations import body_of, operation
 from services.http.resource import Resource
 from services.http.responses import answer
+
+log = structlog.get_logger(__name__)
 
 #: Upper bound on the users in the list.
 LISTED = 1_000
@@ -203,6 +208,25 @@ class UserItem(Resource):
                 tx, user_id, max_audio_s_per_month=asked.max_audio_s_per_month
             )
         answer(resp, schemas.UserAccount.of(or_404(row, "user", user_id)))
+
+    @operation(
+        scope=ADMIN,
+        answer=erasure.Erasure,
+        problems=(NotFound.of("user"), OwnUser, UnderLegalHold),
+    )
+    def on_delete(self, req: falcon.Request, resp: falcon.Response, user_id: uuid.UUID) -> None:
+        """Erase a user: disable the user, then remove their sessions, and then all other rows and
+        stored files of theirs. The answer is a receipt. A call takes a second or two; repeat it
+        until ``done`` is true.
+        """
+        if principal(req).user_id == user_id:
+            raise OwnUser(f"this key belongs to the user {user_id}")
+        receipt = erasure.Eraser(self.deps.store, self.deps.blobs, user_id).run(
+            lasts_s=erasure.LASTS_S
+        )
+        # The answer may be lost, and the user is not found again.
+        log.info("user_erased", **msgspec.to_builtins(receipt))
+        answer(resp, receipt)
 
 
 class UserSwitch(Resource):

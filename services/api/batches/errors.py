@@ -25,6 +25,18 @@ class BatchExists(ServiceError):
     )
 
 
+class BatchNotEmpty(ServiceError):
+    """The batch still has sessions. A batch is deleted after its sessions, of which there may be
+    too many for one request.
+    """
+
+    status, name, title = 409, "batch-not-empty", "The batch has sessions"
+    advice = (
+        "Delete its sessions first: ``POST /v1/sessions/deletions`` with its ``batch_id``, until "
+        "none are left. Then repeat the request."
+    )
+
+
 class TooManyFiles(ServiceError):
     """The batch has more recordings than this server accepts at once."""
 

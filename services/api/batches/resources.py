@@ -11,15 +11,15 @@ from sqlalchemy.orm import Session
 from actors.messaging.messages import BatchProcessFiles
 from actors.observability import tracing
 from db.blobs.keys import recording_key
-from db.queries import batch_queries, list_queries
+from db.queries import batch_queries, deletion_queries, list_queries
 from db.queries.batch_queries import RequestedBatch
 from db.store import Store
 from db.tables.batches import OPEN_STATES
 from db.tables.sessions import PRIORITIES
 from services.api.batches import schemas, uploads
-from services.api.batches.errors import BatchClosed, BatchExists, TooManyFiles
+from services.api.batches.errors import BatchClosed, BatchExists, BatchNotEmpty, TooManyFiles
 from services.api.batches.named import NamedInbox
-from services.api.common.errors import AlreadyFinished, EmptyUpload
+from services.api.common.errors import AlreadyFinished, EmptyUpload, NotFinished
 from services.api.sessions.option_columns import option_columns
 from services.api.sessions.options import BatchOptions
 from services.http import idempotency, responses
@@ -137,7 +137,7 @@ class BatchList(Resource):
 
 
 class BatchResource(Resource):
-    """``GET /v1/batches/{batch_id}``."""
+    """``/v1/batches/{batch_id}``."""
 
     @operation(
         scope="sessions:read",
@@ -148,6 +148,23 @@ class BatchResource(Resource):
     def on_get(self, req: falcon.Request, resp: falcon.Response, batch_id: uuid.UUID) -> None:
         """Return a batch: its progress, the number of files by state, and the detections so far."""
         responses.conditional(req, resp, fetch_view(self.deps.store, batch_id, owner=owner(req)))
+
+    @operation(
+        scope="sessions:write",
+        status=204,
+        problems=(NotFound.of("batch"), BatchNotEmpty, NotFinished),
+    )
+    def on_delete(self, req: falcon.Request, resp: falcon.Response, batch_id: uuid.UUID) -> None:
+        """Delete a batch and the names of its files. Its sessions must be deleted before."""
+        with self.deps.store.transaction() as tx:
+            row = or_404(
+                batch_queries.lock_batch(tx, batch_id, owner=owner(req)), "batch", batch_id
+            )
+            if row.state in OPEN_STATES:
+                raise NotFinished(f"the batch is {row.state}; cancel it first")
+            if not deletion_queries.remove_batch(tx, batch_id):
+                raise BatchNotEmpty(f"the batch {batch_id} has sessions")
+        resp.status = falcon.HTTP_204
 
 
 class BatchItems(Resource):

@@ -1,4 +1,4 @@
-"""Problems of uploads and of work that has or has not finished."""
+"""Problems of uploads, of work that has or has not finished, and of legal holds."""
 
 from __future__ import annotations
 
@@ -24,6 +24,18 @@ class NotFinished(ServiceError):
 
     status, name, title = 409, "not-finished", "Not finished yet"
     advice = "Poll until processing has finished, then repeat the request."
+
+
+class UnderLegalHold(ServiceError):
+    """The session, or one that would have to be deleted with it, is under legal hold. Nothing was
+    deleted.
+    """
+
+    status, name, title = 409, "under-legal-hold", "Under legal hold"
+    advice = (
+        "An administrator can lift the hold: ``DELETE /v1/sessions/{session_id}/hold``. Then "
+        "repeat the request."
+    )
 
 
 class UploadTooLarge(ServiceError):

@@ -11,8 +11,13 @@ from sqlalchemy.orm import Session
 from actors.facts import export_formats
 from actors.messaging.messages import ExportSessionData
 from actors.observability import tracing
-from db.blobs.keys import export_prefix
-from db.queries import batch_queries, export_queries, list_queries, session_queries
+from db.queries import (
+    batch_queries,
+    export_queries,
+    list_queries,
+    removal_queries,
+    session_queries,
+)
 from db.tables.exports import Export
 from db.tables.sessions import UNFINISHED_STATES
 from services.api.common import sessions
@@ -22,7 +27,6 @@ from services.api.exports.errors import ExportExpired, ExportNotDone
 from services.api.exports.schemas import ExportPage, ExportQuery, ExportTask, NewExport, Selection
 from services.http import idempotency, quotas, responses
 from services.http.access import owner, principal
-from services.http.blob_removal import left_to_clean_up
 from services.http.caller_errors import TooManyUnfinished
 from services.http.lists import Listed, Part, listing
 from services.http.not_found import NotFound, or_404
@@ -116,10 +120,8 @@ class ExportItem(Resource):
     def on_delete(self, req: falcon.Request, resp: falcon.Response, export_id: uuid.UUID) -> None:
         """Delete an export and its file. An export in progress is stopped."""
         with self.deps.store.transaction() as tx:
-            removed = export_queries.remove_export(tx, export_id, owner=owner(req))
-            or_404(removed, "export", export_id)
-        with left_to_clean_up("export_not_removed", export_id=str(export_id)):
-            self.deps.blobs.delete(*self.deps.blobs.keys(export_prefix(export_id)))
+            theirs = (Export.id == export_id, *export_queries.shown_to(owner(req)))
+            or_404(removal_queries.remove_exports(tx, *theirs) > 0, "export", export_id)
         resp.status = falcon.HTTP_204
 
 

@@ -31,6 +31,18 @@ class ModelDamaged(ServiceError):
     advice = "Train the model again, or ask an operator to restore the file from a backup."
 
 
+class ModelInUse(ServiceError):
+    """The model cannot be deleted: it is the one in use, it came with a release, or unfinished work
+    needs it.
+    """
+
+    status, name, title = 409, "model-in-use", "The model is in use"
+    advice = (
+        "Promote another model, or wait until the sessions and validations with this one have "
+        "finished. Models of a release stay."
+    )
+
+
 class Regression(ServiceError):
     """The model was not put to use. It cannot detect noise types that the one in use can
     (``lost_noise_types``), or figures that both models have are worse than those of the one in use.

@@ -12,11 +12,17 @@ from sqlalchemy.orm import Session
 
 from actors.outbound import backbones
 from db.blobs.blob_store import Blobs
-from db.queries import list_queries, model_queries
+from db.queries import deletion_queries, list_queries, model_queries
 from db.tables.models import NoiseModel
 from services.api.common.errors import UploadTooLarge
 from services.api.models import promotion, schemas, trainings
-from services.api.models.errors import InvalidManifest, InvalidOptions, ModelDamaged, Regression
+from services.api.models.errors import (
+    InvalidManifest,
+    InvalidOptions,
+    ModelDamaged,
+    ModelInUse,
+    Regression,
+)
 from services.http import responses
 from services.http.access import ADMIN, owner
 from services.http.caller_errors import TooManyUnfinished
@@ -94,7 +100,7 @@ def _answer_training(resp: falcon.Response, training: schemas.Training) -> None:
 
 
 class ModelItem(Resource):
-    """``GET /v1/models/{model_id}``."""
+    """``/v1/models/{model_id}``."""
 
     @operation(scope="sessions:read", answer=schemas.Model, problems=(NotFound.of("model"),))
     def on_get(self, req: falcon.Request, resp: falcon.Response, model_id: uuid.UUID) -> None:
@@ -104,6 +110,20 @@ class ModelItem(Resource):
             in_use = model_queries.model_in_use(tx)
         is_in_use = in_use is not None and row.id == in_use.id
         answer(resp, schemas.Model.of(row, in_use=is_in_use, with_card=True))
+
+    @operation(scope="models:write", status=204, problems=(NotFound.of("model"), ModelInUse))
+    def on_delete(self, req: falcon.Request, resp: falcon.Response, model_id: uuid.UUID) -> None:
+        """Delete a model that is not in use, with its file, its validations and its promotions.
+        Sessions that used it keep its name and version in their summaries. Only its user and
+        administrators can.
+        """
+        with self.deps.store.transaction() as tx:
+            model_queries.lock_promotions(tx)
+            reason = deletion_queries.remove_model(tx, model_id, owner=owner(req))
+        or_404(reason is not None, "model", model_id)
+        if reason:
+            raise ModelInUse(reason)
+        resp.status = falcon.HTTP_204
 
 
 class ModelConfusion(Resource):

@@ -15,7 +15,7 @@ from sqlalchemy.orm import Session
 from actors.messaging.messages import GenerateDailyReport
 from actors.observability import tracing
 from db.blobs.errors import BlobMissing
-from db.queries import report_queries, session_queries
+from db.queries import deletion_queries, report_queries, session_queries
 from db.store import Store
 from db.tables.reports import DailyReport
 from services.api.common.errors import NotFinished
@@ -105,13 +105,23 @@ class ReportList(Resource):
 
 
 class ReportItem(Resource):
-    """``GET /v1/reports/{report_id}``."""
+    """``/v1/reports/{report_id}``."""
 
     @operation(scope=SCOPE, answer=Report, also={304: None}, problems=(NotFound.of("report"),))
     def on_get(self, req: falcon.Request, resp: falcon.Response, report_id: uuid.UUID) -> None:
         """Return a report: its state and progress, its contents, and whether these are stale."""
         row, is_stale = _get_or_404(self.deps.store, report_id, owner=owner(req))
         responses.conditional(req, resp, Report.of(row, is_stale=is_stale))
+
+    @operation(scope=SCOPE, status=204, problems=(NotFound.of("report"),))
+    def on_delete(self, req: falcon.Request, resp: falcon.Response, report_id: uuid.UUID) -> None:
+        """Delete a report with its page. It can be requested again while its sessions are stored;
+        a report in progress is stopped.
+        """
+        with self.deps.store.transaction() as tx:
+            removed = deletion_queries.remove_report(tx, report_id, owner=owner(req))
+            or_404(removed, "report", report_id)
+        resp.status = falcon.HTTP_204
 
 
 class ReportHtml(Resource):

@@ -65,7 +65,7 @@ class SessionDetections(Resource):
         session = sessions.get_or_404(tx, session_id, owner=owner)
         return Listed(
             page,
-            lambda row: schemas.Detection.of(row[0], third_octaves=asked.include is not None),
+            schemas.Detection.of,
             level_reference=session.level_reference,
         )
 

@@ -8,10 +8,15 @@ import uuid
 
 import falcon
 
-from db.tables.sessions import KEEP, UNFINISHED_STATES, AudioSession
+from db.queries import removal_queries
+from db.tables.sessions import DISCARD_AUDIO, KEEP, UNFINISHED_STATES, AudioSession
 from services.api.common import sessions
-from services.api.common.errors import NotFinished
-from services.api.sessions.errors import NoRecording, NoSpectrogram, RangeNotSatisfiable
+from services.api.common.errors import NotFinished, UnderLegalHold
+from services.api.sessions.errors import (
+    NoRecording,
+    NoSpectrogram,
+    RangeNotSatisfiable,
+)
 from services.http import responses
 from services.http.access import owner
 from services.http.not_found import NotFound
@@ -42,7 +47,7 @@ _RANGE = re.compile(r"\s*bytes\s*=\s*(?:([0-9]{1,18})\s*-\s*([0-9]{0,18})|-\s*([
 
 
 class SessionRecording(Resource):
-    """``GET /v1/sessions/{session_id}/recording``."""
+    """``/v1/sessions/{session_id}/recording``."""
 
     @operation(
         scope="sessions:read",
@@ -91,6 +96,28 @@ class SessionRecording(Resource):
         # Falcon escapes everything except characters that would end the quoted name.
         resp.downloadable_as = file_name.translate(_UNQUOTED)
         resp.set_stream(FileRange(stored, start, stop), stop - start)
+
+    @operation(
+        scope="sessions:write",
+        status=204,
+        problems=(NotFound.of("session"), NotFinished, UnderLegalHold),
+    )
+    def on_delete(self, req: falcon.Request, resp: falcon.Response, session_id: uuid.UUID) -> None:
+        """Delete the recording and the spectrogram of a finished session, and exported clips of it;
+        keep its results. From then on it is a session with ``privacy=discard_audio``. Repeating
+        the call changes nothing.
+
+        Workers remove the stored files within seconds of the answer.
+        """
+        with self.deps.store.transaction() as tx:
+            session = sessions.get_or_404(tx, session_id, owner=owner(req), is_locked=True)
+            if session.legal_hold:
+                raise UnderLegalHold(f"the session {session_id} is under legal hold")
+            if session.state in UNFINISHED_STATES:
+                raise NotFinished(f"the session is {session.state}")
+            if session.privacy != DISCARD_AUDIO:
+                removal_queries.discard_audio(tx, session_id)
+        resp.status = falcon.HTTP_204
 
 
 class SessionSpectrogram(Resource):

@@ -12,7 +12,7 @@ from actors.facts.noise_types import with_below
 from actors.messaging.messages import ProcessAudioFile
 from actors.observability import tracing
 from db.blobs.keys import recording_key
-from db.queries import list_queries, session_queries, session_view_queries
+from db.queries import list_queries, removal_queries, session_queries, session_view_queries
 from db.queries.session_queries import RequestedColumns
 from db.store import Store
 from db.tables.documents.sessions import Levels
@@ -22,11 +22,16 @@ from services.api.common.errors import (
     AlreadyFinished,
     EmptyUpload,
     NotFinished,
+    UnderLegalHold,
     UnknownFormat,
     UploadTooLarge,
 )
 from services.api.sessions import list_schemas, remote_sources, schemas, uploads
-from services.api.sessions.errors import IncompleteUpload, NoLevels, SourceRefused
+from services.api.sessions.errors import (
+    IncompleteUpload,
+    NoLevels,
+    SourceRefused,
+)
 from services.api.sessions.option_columns import session_columns
 from services.api.sessions.options import SessionOptions
 from services.api.sessions.remote_sources import Source, is_source_request
@@ -160,7 +165,7 @@ class SessionList(Resource):
 
 
 class SessionItem(Resource):
-    """``GET /v1/sessions/{session_id}``."""
+    """``/v1/sessions/{session_id}``."""
 
     @operation(
         scope="sessions:read",
@@ -171,6 +176,25 @@ class SessionItem(Resource):
     def on_get(self, req: falcon.Request, resp: falcon.Response, session_id: uuid.UUID) -> None:
         """Return a session: its state and progress and, once finished, its summary."""
         responses.conditional(req, resp, fetch_view(self.deps.store, session_id, owner=owner(req)))
+
+    @operation(
+        scope="sessions:write",
+        status=204,
+        problems=(NotFound.of("session"), UnderLegalHold),
+    )
+    def on_delete(self, req: falcon.Request, resp: falcon.Response, session_id: uuid.UUID) -> None:
+        """Delete a session with its recording, its results, the clips that would outlive it, and
+        the exports that may contain it. Processing in progress is stopped.
+
+        The audio still counts towards the quota if it was analysed. Reports of its day become
+        stale. Workers remove the stored files within seconds of the answer.
+        """
+        with self.deps.store.transaction() as tx:
+            removed = removal_queries.forget_session(tx, session_id, owner=owner(req))
+        or_404(removed is not None, "session", session_id)
+        if not removed:
+            raise UnderLegalHold(f"the session {session_id} is under legal hold")
+        resp.status = falcon.HTTP_204
 
 
 class SessionCancel(Resource):

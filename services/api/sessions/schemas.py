@@ -12,6 +12,7 @@ import msgspec
 from actors.facts import rounding
 from actors.facts.third_octaves import FIRST_BAND, NOMINAL_HZ, exact_hz
 from db import typed
+from db.queries.detection_queries import DetectionView
 from db.queries.session_view_queries import SessionView
 from db.tables.detections import NoiseDetection
 from db.tables.documents.sessions import Band, Summary
@@ -204,15 +205,18 @@ class Detection(msgspec.Struct, kw_only=True):
     third_octaves: list[Band] | None = None
 
     @classmethod
-    def of(cls, row: NoiseDetection, *, third_octaves: bool = False) -> Detection:
+    def of(cls, row: DetectionView) -> Detection:
         """Convert a row to a detection, with third octaves if the row was read with them."""
-        detection = typed.convert(row, cls, from_attributes=True)
-        if third_octaves:
-            detection.third_octaves = bands_of(row)
-        return detection
+        values = row._asdict()
+        values["candidates"] = _candidates(row.candidates)
+        del values["third_octaves_db"]
+        return cls(**values, third_octaves=bands_of(row))
 
 
-def bands_of(row: NoiseDetection) -> list[Band] | None:
+_candidates = typed.decoder(list[Candidate]).decode
+
+
+def bands_of(row: DetectionView | NoiseDetection) -> list[Band] | None:
     """Return the third octaves of a detection; None if they were not measured."""
     if row.third_octaves_db is None:
         return None

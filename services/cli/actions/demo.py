@@ -20,10 +20,6 @@ from services.cli.actions import processing
 from services.http.errors import UserError
 from services.processes import own_service
 
-#: The demo recording is the same every time. docs/model.md gives the accuracy on other recordings:
-#: a two-tone alarm is sometimes detected as a siren.
-SEED = 1
-
 
 def run(*, file: Path | None, out: Path, home: Path) -> int:
     """Process ``file``, or a synthetic recording; return the exit code."""
@@ -48,7 +44,7 @@ def run(*, file: Path | None, out: Path, home: Path) -> int:
 
 
 def _make_recording(file: Path, console: Console) -> None:
-    samples, truth = synth.demo_recording(SEED)
+    samples, truth = synth.demo_recording()
     soundfile.write(file, samples, synth.DEMO_RATE_HZ, subtype="PCM_16")
     console.print("This recording is synthetic: Clamor has just made it, with these sounds:")
     for event in truth:

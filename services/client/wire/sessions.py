@@ -142,3 +142,12 @@ class Retries(msgspec.Struct, kw_only=True):
 
     retried: int
     left: int
+
+
+class Deletions(msgspec.Struct, kw_only=True):
+    """How many sessions were deleted, how many match that are not yet, and how many are held."""
+
+    deleted: int
+    left: int
+    held: int
+    trained_models: list[uuid.UUID]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from services.openapi.examples.example import KEY_ID, USER_ID, Example
+from services.openapi.examples.example import KEY_ID, MODEL_ID, USER_ID, Example
 
 _USER: dict[str, object] = {
     "id": USER_ID,
@@ -33,6 +33,16 @@ EXAMPLES: dict[str, Example] = {
         request={"email": "noise@example.org", "name": "Noise team"}, answer=_USER
     ),
     "GET /v1/users/{user_id:uuid}": Example(answer=_USER),
+    "DELETE /v1/users/{user_id:uuid}": Example(
+        answer={
+            "user_id": USER_ID,
+            "done": True,
+            "rows": {"api_keys": 1, "audio_sessions": 12, "noise_detections": 240, "users": 1},
+            "blobs": 48,
+            "trained_models": [MODEL_ID],
+            "models_in_use": [],
+        }
+    ),
     "POST /v1/users/{user_id:uuid}/disable": Example(
         answer=_USER | {"disabled_at": "2026-03-14T09:00:00Z"}
     ),

@@ -42,6 +42,7 @@ EXAMPLES: dict[str, Example] = {
         form={"file": ["@street.flac", "@yard.flac"]},
         answer=_EXPANDING,
     ),
+    "DELETE /v1/batches/{batch_id:uuid}": Example(),
     "GET /v1/batches/{batch_id:uuid}": Example(
         answer=_EXPANDING
         | {

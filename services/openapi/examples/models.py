@@ -90,6 +90,7 @@ EXAMPLES: dict[str, Example] = {
         },
         answer=_TRAINING,
     ),
+    "DELETE /v1/models/{model_id:uuid}": Example(),
     "GET /v1/models/{model_id:uuid}": Example(
         answer=_MODEL | {"card": {"clips": 24, "classes": {"dog_bark": {"clips": 12, "f1": 0.92}}}}
     ),

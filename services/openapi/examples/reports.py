@@ -115,6 +115,7 @@ EXAMPLES: dict[str, Example] = {
     "POST /v1/reports": Example(
         request={"day": "2026-03-14", "time_zone": "Europe/Berlin"}, answer=_ASKED
     ),
+    "DELETE /v1/reports/{report_id:uuid}": Example(),
     "GET /v1/reports/{report_id:uuid}": Example(answer=_REPORT),
     "GET /v1/reports/{report_id:uuid}/html": Example(
         answer="<!doctype html><title>Noise report of 2026-03-14</title>..."

@@ -199,14 +199,20 @@ EXAMPLES: dict[str, Example] = {
         answer={"items": [COMPLETED], "next_cursor": CURSOR},
     ),
     "GET /v1/sessions/{session_id:uuid}": Example(answer=COMPLETED),
+    "DELETE /v1/sessions/{session_id:uuid}": Example(),
     "GET /v1/sessions/{session_id:uuid}/events": Example(answer=_EVENTS),
     "GET /v1/sessions/{session_id:uuid}/recording": Example(),
+    "DELETE /v1/sessions/{session_id:uuid}/recording": Example(),
     "GET /v1/sessions/{session_id:uuid}/spectrogram.png": Example(),
     "POST /v1/sessions/{session_id:uuid}/cancel": Example(answer=CANCELLED),
     "POST /v1/sessions/{session_id:uuid}/retry": Example(answer=QUEUED),
     "POST /v1/sessions/retry": Example(
         request={"which": "given-up", "finished_from": "2026-03-01T00:00:00Z"},
         answer={"retried": 500, "left": 112},
+    ),
+    "POST /v1/sessions/deletions": Example(
+        request={"created_to": "2026-01-01T00:00:00Z", "metadata": {"site": "bridge"}},
+        answer={"deleted": 500, "left": 112, "held": 3, "trained_models": [MODEL_ID]},
     ),
     "GET /v1/sessions/{session_id:uuid}/detections": Example(
         query={"limit": 100, "sort": "-confidence", "include": "third_octaves"},

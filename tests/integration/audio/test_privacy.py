@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 import soundfile
 from numpy.typing import NDArray
-from sqlalchemy import func, text, update
+from sqlalchemy import text
 
 from actors.execution.runtime import Runtime
 from actors.facts.third_octaves import NOMINAL_HZ
@@ -40,7 +40,16 @@ from tests.support import accounts, outages, recordings, voices, weights
 from tests.support.api import Api, client_of
 from tests.support.clock import ask
 from tests.support.metering import metered
-from tests.support.pipeline import add, detections_of, handle, run_to_the_end, session, work_of
+from tests.support.pipeline import (
+    add,
+    age_ends,
+    detections_of,
+    handle,
+    put_into,
+    run_to_the_end,
+    session,
+    work_of,
+)
 
 pytestmark = pytest.mark.integration
 
@@ -394,11 +403,7 @@ def test_a_session_whose_audio_is_removed_is_not_retried(runtime: Runtime) -> No
     session_id = add(runtime, CONTENT, privacy="discard_audio")
     problem = {"code": "given-up", "detail": "its worker was killed"}
     with runtime.store.transaction() as tx:
-        tx.execute(
-            update(AudioSession)
-            .where(AudioSession.id == session_id)
-            .values(state="failed", problem=problem, finished_at=func.now())
-        )
+        put_into(tx, session_id, "failed", problem=problem)
     answered = client_of(runtime).simulate_post(f"/v1/sessions/{session_id}/retry")
     refused(answered, 409, "not-given-up")
 
@@ -473,7 +478,7 @@ def test_clips_that_outlive_their_session_have_noise_in_place_of_speech(voiced: 
     for session_id in ids:
         with_an_event(voiced, session_id)
     with voiced.store.transaction() as tx:
-        tx.execute(text("UPDATE audio_sessions SET finished_at = now() - interval '90 days'"))
+        age_ends(tx, days=90)
     run = ask(voiced, CleanUpOldSessions(), keep_best=10)
     assert run.result is not None, run.problem
     assert (run.result["sessions"], run.result["kept_clips"]) == (3, 2)

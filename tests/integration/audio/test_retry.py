@@ -23,6 +23,7 @@ from tests.support import accounts, recordings
 from tests.support.api import Api, App
 from tests.support.pipeline import (
     add,
+    age_ends,
     detections_of,
     handle,
     run_to_the_end,
@@ -212,10 +213,7 @@ def test_failed_sessions_are_counted_and_retried_by_what_they_have_in_common(
     broken = add(runtime, b"this is no audio" * 100)
     handle(runtime, ProcessAudioFile(session_id=broken))
     with runtime.store.transaction() as tx:
-        tx.execute(
-            text("UPDATE audio_sessions SET finished_at = now() - interval '1 day' WHERE id = :id"),
-            {"id": given_up[0]},
-        )
+        age_ends(tx, days=1, session_id=given_up[0])
     today = (datetime.now(UTC) - timedelta(hours=12)).isoformat()
 
     def left(client: Api, **which: object) -> int:

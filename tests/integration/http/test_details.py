@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from sqlalchemy import func, update
 
 from actors.audio.privacy import audio_is_needed
 from actors.audio.resplit import MOST_RESPLITS
@@ -35,7 +34,7 @@ from tests.integration.training.test_promotion import tamper
 from tests.integration.webhooks import receivers
 from tests.support import decompression_bombs, golden, labelled, recordings
 from tests.support.api import Api
-from tests.support.pipeline import add, handle, run_to_the_end, split
+from tests.support.pipeline import add, handle, put_into, run_to_the_end, split
 from tests.support.web import LOOPBACK, serving
 
 pytestmark = pytest.mark.integration
@@ -174,11 +173,7 @@ def damaged(admin: Api, runtime: Runtime) -> str:
 def removed(admin: Api, runtime: Runtime) -> str:
     session_id = add(runtime, b"sound", privacy="discard_audio")
     with runtime.store.transaction() as tx:
-        tx.execute(
-            update(AudioSession).values(
-                state="failed", problem={"code": "given-up", "detail": "x"}, finished_at=func.now()
-            )
-        )
+        put_into(tx, session_id, "failed", problem={"code": "given-up", "detail": "x"})
     return str(admin.simulate_post(f"/v1/sessions/{session_id}/retry").json["detail"])
 
 

@@ -61,7 +61,6 @@ USES_BLOBS = {
     "POST /v1/batches": 202,
     # The row is what counts; its blobs are removed later.
     "POST /v1/batches/{batch_id:uuid}/cancel": 200,
-    "DELETE /v1/exports/{export_id:uuid}": 204,
 }
 #: It lasts until the session ends, and has a test of its own.
 STREAM = "GET /v1/sessions/{session_id:uuid}/events"

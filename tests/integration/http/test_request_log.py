@@ -120,7 +120,7 @@ def test_every_request_with_a_key_is_a_row(
     # Anybody can make these, so they have no rows.
     api.simulate_get("/what/is/this?secret=1", headers={"Authorization": "Bearer x"})
     api.simulate_get(path, headers={"Authorization": "Bearer nonsense"})
-    api.simulate_delete(path)
+    api.simulate_put(path)
     for probe in exchanges.PROBES:
         api.simulate_get(probe)
     recorder.close()

@@ -8,23 +8,22 @@ from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
 import pytest
-from sqlalchemy import select, text, update
+from sqlalchemy import select, text
 
 from actors.execution.runtime import Runtime
 from actors.maintenance import cleanup, ownership
 from actors.messaging.messages import CleanUp
 from db.blobs.keys import report_key, training_prefix, validation_prefix
 from db.ids import new_id
-from db.queries import batch_queries, model_queries, old_row_queries
+from db.queries import batch_queries, model_queries, old_row_queries, retention_queries
 from db.tables.base import Base
 from db.tables.batches import AudioBatch, AudioBatchItem
 from db.tables.job_runs import JobRun
 from db.tables.reports import DailyReport
-from db.tables.sessions import AudioSession
 from db.tables.training import TrainingClip, TrainingJob, Validation
 from tests.support import accounts
 from tests.support.clock import ask, clean_up_twice, findings
-from tests.support.pipeline import handle
+from tests.support.pipeline import handle, put_into
 
 pytestmark = pytest.mark.integration
 
@@ -130,12 +129,8 @@ def test_old_batches_go_once_they_have_no_sessions(
 
 def retained(tx: Any, session_id: uuid.UUID) -> bool:
     """Set a legal hold on an ended session."""
-    changed = tx.execute(
-        update(AudioSession)
-        .where(AudioSession.id == session_id)
-        .values(state="completed", finished_at=ago(99), legal_hold=True)
-    )
-    return bool(changed.rowcount)
+    put_into(tx, session_id, "completed", finished_at=ago(99))
+    return retention_queries.hold_session(tx, session_id, held=True, owner=None)
 
 
 def test_a_page_of_batches_ends_where_they_get_long(

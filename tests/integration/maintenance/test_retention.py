@@ -45,6 +45,7 @@ def add(
     sent_days_ago: float = 40,
     content: bytes = b"sound",
     work: Mapping[str, Any] | None = None,
+    duration_s: float | None = None,
     **values: Any,
 ) -> uuid.UUID:
     session_id = uuid.uuid4()
@@ -64,7 +65,8 @@ def add(
         now = session_queries.clock(tx)
         ended_at = None if ended_days_ago is None else now - timedelta_days(ended_days_ago)
         created_at = now - timedelta_days(sent_days_ago)
-        put_into(tx, session_id, state, work=work, created_at=created_at, finished_at=ended_at)
+        times = {"created_at": created_at, "finished_at": ended_at}
+        put_into(tx, session_id, state, work=work, duration_s=duration_s, **times)
         tx.add_all(span_queries.new_spans(session_id, [(0, 0, 100)]))
     return session_id
 
@@ -229,9 +231,9 @@ def test_an_item_of_a_batch_says_that_its_session_is_gone(runtime: Runtime) -> N
         session_id = batch_queries.take_item(
             tx, batch, 0, file_name="a", size_bytes=1, key="nowhere"
         )
-        row = tx.get(AudioSession, session_id)
-        assert row is not None
-        row.state, row.finished_at = "completed", session_queries.clock(tx) - timedelta_days(40)
+        put_into(
+            tx, session_id, "completed", finished_at=session_queries.clock(tx) - timedelta_days(40)
+        )
     assert result(runtime, CleanUpOldSessions())["sessions"] == 1
     with runtime.store.transaction() as tx:
         assert batch_queries.count_items(tx, batch_id)[0] == {"removed": 1}
@@ -313,7 +315,8 @@ def test_a_worker_that_dies_between_rows_and_blobs_leaves_what_is_cleaned_up(
 def test_a_session_that_somebody_has_locked_does_not_hold_the_others_up(runtime: Runtime) -> None:
     locked, free = add(runtime), add(runtime)
     with runtime.store.transaction() as other:
-        other.execute(select(AudioSession).where(AudioSession.id == locked).with_for_update()).one()
+        held = select(AudioSession.id).where(AudioSession.id == locked).with_for_update()
+        other.execute(held).one()
         assert result(runtime, CleanUpOldSessions())["sessions"] == 1
     assert left(runtime) == {locked}
     assert free not in left(runtime)

@@ -15,10 +15,13 @@ import pytest
 import schemathesis
 from hypothesis import strategies
 from schemathesis.specs.openapi.checks import negative_data_rejection, positive_data_acceptance
+from sqlalchemy import update
 
 from actors.execution.runtime import Runtime
 from actors.messaging import broker
+from db.queries import model_queries
 from db.settings import Settings
+from db.tables.sessions import AudioSession
 from services.cli.actions.openapi import unconnected_routes
 from services.openapi import document as openapi
 from tests.support import accounts, example_rows, servers
@@ -40,6 +43,7 @@ REFUSALS = {
     "POST /v1/validations": "a manifest is CSV with a header",
     "POST /v1/reports": "a time zone has a known name",
     "POST /v1/sessions": "an address and an upload exclude each other",
+    "POST /v1/sessions/deletions": "a filter has a condition",
     "POST /v1/webhooks": "a receiver is at an address that is public",
 }
 #: The same for parameters of any operation.
@@ -139,6 +143,10 @@ def served(
     )
     runtime = Runtime(settings, broker.setup(settings))
     example_rows.add(runtime.store, runtime.blobs)
+    with runtime.store.transaction() as tx:
+        # So that other operations find the session, its batch and its model, which none deletes.
+        tx.execute(update(AudioSession).values(legal_hold=True))
+        model_queries.add_promotion(tx, model_id=example_rows.MODEL, forced=False, comparison={})
     LATE.app = app_of(runtime)
     yield
     runtime.close()

@@ -77,7 +77,7 @@ def test_a_command_that_fails_says_what_to_do(
         "schedule",
         "schedule run health_check",
         "migrate",
-        "migrate --to b001",
+        "migrate --to b002",
         "migrate --status",
         "migrate --plan",
         "migrate --check",
