@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import CancelledError
 from datetime import datetime
 
@@ -129,13 +129,14 @@ class Recovery:
     def round(self) -> list[Nudge]:
         """Run one round and return the nudges that were sent."""
         self._runtime.unreturned.give_back(self._runtime.store)
-        self._runtime.publisher.look_again()
+        # Before the transaction, which must not wait for the broker.
+        levels = self._levels()
         with self._runtime.store.transaction() as tx:
             if not session_queries.try_recovery_lock(tx):
                 return []
             self._mend_times(tx)
             job_runs.fill_missed(tx, late_s=self._late_s)
-            nudges = self._take_unnudged(tx)
+            nudges = self._take_unnudged(tx, levels)
             left = leftover_queries.sessions_with_leftovers(
                 tx, silent_after_s=self._silent_after_s, limit=LEFTOVERS_A_ROUND
             )
@@ -161,13 +162,22 @@ class Recovery:
         with self._runtime.store.transaction() as tx:
             return take_stalled(tx, unnudged_s=0.0, limit=1, of=SHORT)
 
-    def _take_unnudged(self, tx: Session) -> list[Nudge]:
-        """Return the nudges that the queues lack; none while the broker is away: workers poll."""
+    def _levels(self) -> Mapping[type[Nudge], Level] | None:
+        """Count the messages that wait; None while the broker is away.
+
+        Every worker process does, also one that will not get the lock: it notices a broker that
+        stands still.
+        """
         counted = self._runtime.publisher.levels(kind.message for kind in kinds.KINDS)
         try:
-            levels = counted.result(LEVELS_S)
+            return counted.result(LEVELS_S)
         except (TimeoutError, CancelledError):
-            levels = None
+            return None
+
+    def _take_unnudged(
+        self, tx: Session, levels: Mapping[type[Nudge], Level] | None
+    ) -> list[Nudge]:
+        """Return the nudges that the queues lack; none while the broker is away: workers poll."""
         if levels is None:
             return []
         unnudged_s = min(UNNUDGED_S, self._runtime.settings.lease_s)

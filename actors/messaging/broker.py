@@ -21,9 +21,10 @@ from periodiq import PeriodiqMiddleware
 
 from actors.messaging import messages
 from actors.messaging.connection import ConnectionThread, Pauses
+from actors.messaging.deadlines import ANSWER_S
 from actors.messaging.messages import Nudge
 from actors.messaging.queue_room import Level, QueueRoom
-from actors.messaging.rabbitmq import TRIES, QuorumBroker
+from actors.messaging.rabbitmq import QuorumBroker
 from db.settings import Settings
 
 log = structlog.get_logger(__name__)
@@ -31,9 +32,10 @@ log = structlog.get_logger(__name__)
 #: A worker whose native code holds the GIL sends no heartbeat for a while; RabbitMQ drops a
 #: connection after two missed ones. Shorter notices a dead peer sooner.
 HEARTBEAT_S = 60
-#: While RabbitMQ raises an alarm, a confirmed publish hangs. It is given up after about this time,
-#: and recovery sends the message again. A stopping process waits for it.
-BLOCKED_TIMEOUT_S = 10
+#: While RabbitMQ raises an alarm, a confirmed publish hangs. It is given up after this time, and
+#: recovery sends the message again. A stopping process waits for it. Less than the deadline of an
+#: answer, so that the error shows the reason.
+BLOCKED_TIMEOUT_S = 0.8 * ANSWER_S
 SOCKET_TIMEOUT_S = 5
 
 
@@ -88,7 +90,7 @@ def setup(settings: Settings) -> dramatiq.Broker:
         logging.getLogger("pika").setLevel(logging.CRITICAL)
         parameters = pika.URLParameters(settings.amqp_url)
         parameters.heartbeat = HEARTBEAT_S
-        parameters.blocked_connection_timeout = BLOCKED_TIMEOUT_S / TRIES
+        parameters.blocked_connection_timeout = BLOCKED_TIMEOUT_S
         parameters.socket_timeout = SOCKET_TIMEOUT_S
         parameters.stack_timeout = 2 * SOCKET_TIMEOUT_S
         broker = QuorumBroker(confirm_delivery=True, middleware=middleware())
@@ -124,13 +126,11 @@ class Publisher:
         return self._thread.submit(self._send_all, nudges)
 
     def levels(self, nudges: Iterable[type[Nudge]]) -> Future[dict[type[Nudge], Level] | None]:
-        """Count the messages that wait for each kind of work; None if the broker is away."""
-        return self._thread.submit(self._levels, tuple(nudges))
+        """Count the messages that wait for each kind of work; None if the broker is away.
 
-    def look_again(self) -> None:
-        """Try a broker that was away: who has nothing to send would not notice its return."""
-        if self._rabbitmq is not None and not self._rabbitmq.can_publish:
-            self._thread.submit(self._try_again, self._rabbitmq)
+        Who has nothing to send notices by it that the broker went, and that it is back.
+        """
+        return self._thread.submit(self._levels, tuple(nudges))
 
     def close(self) -> None:
         """Send pending nudges, then stop."""
@@ -158,16 +158,6 @@ class Publisher:
                 return False
         self._pauses.end()
         return True
-
-    def _try_again(self, rabbitmq: QuorumBroker) -> None:
-        if self._is_pausing():
-            return
-        try:
-            rabbitmq.count(min(rabbitmq.queues))
-        except BrokerConnectionError:
-            self._pauses.begin()
-        else:
-            self._pauses.end()
 
     def _levels(self, nudges: tuple[type[Nudge], ...]) -> dict[type[Nudge], Level] | None:
         if self._is_pausing():

@@ -25,6 +25,7 @@ from pika.adapters.blocking_connection import BlockingChannel
 from pika.adapters.utils.connection_workflow import AMQPConnectorException
 
 from actors.messaging.consumer import QueueConsumer
+from actors.messaging.deadlines import ANSWER_S
 
 log = structlog.get_logger(__name__)
 
@@ -36,7 +37,8 @@ CONNECTION_ERRORS = (pika.exceptions.AMQPError, AMQPConnectorException, OSError)
 #: broker that starts; shorter notices sooner that it is back.
 FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.5, 15.0
 #: A thread that nothing wakes checks its channels this often. RabbitMQ may close one that is idle.
-TURN_S = 5.0
+#: Less than the deadline of an answer, which ends any longer wait.
+TURN_S = 0.8 * ANSWER_S
 #: A process that stops waits this long for its connections to close. A lookup of the broker's name
 #: can take longer, and nothing is lost if it is abandoned.
 CLOSE_S = 20.0

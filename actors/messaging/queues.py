@@ -24,6 +24,7 @@ from dramatiq.errors import BrokerConnectionError
 from pika.adapters.utils.connection_workflow import AMQPConnectorException
 
 from actors.messaging import kinds, messages
+from actors.messaging.deadlines import PromptConnection
 from actors.messaging.messages import Nudge
 from actors.messaging.rabbitmq import NOT_FOUND, QuorumBroker
 
@@ -31,9 +32,6 @@ log = structlog.get_logger(__name__)
 
 #: Timeout for a connection to the broker, and for a response of its management API.
 PATIENCE_S = 2
-#: A broker that stops responding during a query is given up after up to 16 s: pika checks every
-#: five seconds plus this. Shorter gives up sooner; longer tolerates a machine that stalls.
-LOOK_HEARTBEAT_S = 3
 
 
 class BrokerUnavailable(Exception):
@@ -170,7 +168,6 @@ def connection_parameters(broker: dramatiq.Broker) -> pika.ConnectionParameters:
     assert isinstance(broker, QuorumBroker)
     parameters: Any = copy.copy(broker.parameters)
     parameters.socket_timeout = parameters.stack_timeout = PATIENCE_S
-    parameters.heartbeat = LOOK_HEARTBEAT_S
     return parameters
 
 
@@ -185,7 +182,7 @@ def connected(broker: dramatiq.Broker) -> Iterator[pika.BlockingConnection]:
     parameters = connection_parameters(broker)
     where = f"RabbitMQ at {parameters.host}:{parameters.port}"
     try:
-        connection = pika.BlockingConnection(parameters)
+        connection = PromptConnection(parameters)
     except (pika.exceptions.AMQPError, AMQPConnectorException, OSError) as error:
         raise BrokerUnavailable(f"{where} {_reason(error)}") from error
     try:

@@ -19,6 +19,7 @@ from dramatiq.common import xq_name
 from dramatiq.errors import ConnectionClosed
 
 from actors.messaging.connection import CONNECTION_ERRORS, ConsumingThread
+from actors.messaging.deadlines import NoAnswer, PromptConnection
 from actors.messaging.polling import POLLED_QUEUE, PollingConsumer, TakeDue
 
 log = structlog.get_logger(__name__)
@@ -33,8 +34,10 @@ DELIVERY_LIMIT = 5
 #: messages makes one each time recovery nudges. Dropping one loses no row, only the evidence.
 DEAD_LETTER_TTL_MS = 7 * 24 * 3_600 * 1_000
 DEAD_LETTERS_KEPT = 10_000
-#: A publish is tried this often, each time but the first over a new connection, which blocks too.
+#: A publish is tried this often, the second time over a new connection.
 TRIES = 2
+#: A broker that was silent would be silent over a new connection, too.
+SILENCE = (NoAnswer, pika.exceptions.ConnectionBlockedTimeout)
 #: The code of AMQP for a queue that does not exist.
 NOT_FOUND = 404
 
@@ -96,7 +99,7 @@ class QuorumBroker(RabbitmqBroker):
         Raises
         ------
         ConnectionClosed
-            If the broker does not accept it over a new connection either.
+            If the broker is silent, or does not accept it over a new connection.
         """
         if delay is not None:
             raise ValueError("messages are not delayed: set `due_at` of the row instead")
@@ -109,13 +112,14 @@ class QuorumBroker(RabbitmqBroker):
         Raises
         ------
         ConnectionClosed
-            If the broker does not answer over a new connection either.
+            If the broker is silent, or does not answer over a new connection.
         """
         return self._confirmed(partial(self._count, queue_name))
 
     def _confirmed(self, do: Callable[[], T]) -> T:
-        """Do something over the connection of this thread, and once more over a new one."""
+        """Do something over the connection of this thread; if that was lost, over a new one."""
         for _ in range(TRIES):
+            is_new = not self.has_connection()
             try:
                 result = do()
             except pika.exceptions.UnroutableError as error:
@@ -124,6 +128,8 @@ class QuorumBroker(RabbitmqBroker):
             except CONNECTION_ERRORS as error:
                 del self.connection
                 failure = error
+                if is_new or isinstance(error, SILENCE):
+                    break
             else:
                 self.note(publishes=True)
                 return result
@@ -179,7 +185,17 @@ class QuorumBroker(RabbitmqBroker):
         self.channels, self.connections = set(self.channels), set(self.connections)
         super().close()
 
-    def _drop_connection(self) -> None:
+    @property
+    def connection(self) -> pika.BlockingConnection:
+        """The connection of the current thread. The first read opens it."""
+        connection: pika.BlockingConnection | None = getattr(self.state, "connection", None)
+        if connection is None:
+            connection = self.state.connection = PromptConnection(self.parameters)
+            self.connections.add(connection)
+        return connection
+
+    @connection.deleter
+    def connection(self) -> None:
         """Forget the connection of the current thread, whatever state it is in."""
         own = vars(self.state)
         self.channels.discard(own.pop("channel", None))
@@ -188,8 +204,6 @@ class QuorumBroker(RabbitmqBroker):
             self.connections.discard(connection)
             with suppress(*CONNECTION_ERRORS):
                 connection.close()
-
-    connection = RabbitmqBroker.connection.deleter(_drop_connection)  # type: ignore[attr-defined]
 
     # --- declarations --------------------------------------------------------------------------
 

@@ -12,7 +12,7 @@ from typing import Any
 import pika
 import psycopg
 
-from actors.messaging import broker, messages
+from actors.messaging import deadlines, messages
 from tests.chaos import clock
 from tests.chaos.world import World
 from tests.support.cluster import Process, eventually
@@ -262,7 +262,7 @@ FAULTS = (
         name="rabbitmq-frozen",
         lane="servers",
         hurt=freeze_rabbitmq,
-        lasts=(3.0, 1.3 * broker.BLOCKED_TIMEOUT_S),
+        lasts=(3.0, 2.6 * deadlines.ANSWER_S),
         mend=lambda world: world.rabbitmq.thaw(),
     ),
     # The maximum exceeds the time that a blocked publisher waits before it gives up.
@@ -271,7 +271,7 @@ FAULTS = (
         lane="servers",
         hurt=raise_alarm,
         mend=end_alarm,
-        lasts=(3.0, 1.3 * broker.BLOCKED_TIMEOUT_S),
+        lasts=(3.0, 2.6 * deadlines.ANSWER_S),
     ),
     Fault(name="messages-shuffled", lane="servers", hurt=shuffle),
     Fault(name="messages-stray", lane="servers", hurt=stray_messages),

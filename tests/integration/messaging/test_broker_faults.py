@@ -19,7 +19,7 @@ from sqlalchemy import text
 
 from actors import worker
 from actors.execution.runtime import Runtime
-from actors.messaging import broker, messages, queues
+from actors.messaging import broker, deadlines, messages, queues
 from actors.messaging.broker import Publisher
 from actors.messaging.messages import DetectSpan, ProcessAudioFile
 from actors.recovery import Recovery
@@ -32,6 +32,13 @@ from tests.support.cluster import eventually
 pytestmark = pytest.mark.integration
 
 SESSION = uuid.uuid4()
+#: How soon a worker notices that the broker stands still.
+NOTICED_S = 10.0
+#: The age in seconds of the oldest transaction but this one.
+OLDEST = text(
+    "SELECT extract(epoch FROM max(clock_timestamp() - xact_start))::float FROM pg_stat_activity"
+    " WHERE datname = current_database() AND pid <> pg_backend_pid()"
+)
 
 
 @pytest.fixture(scope="module")
@@ -100,6 +107,55 @@ def test_a_publish_while_the_broker_blocks_is_given_up_in_time(
     assert Counter(arrived)[3] == 1
     consumer.close()
     publisher.close()
+    rabbit.close()
+
+
+def test_an_idle_worker_notices_a_broker_that_stands_still(
+    settings: Settings, rabbitmq: servers.PrivateRabbitmq
+) -> None:
+    """In time, and without a transaction that waits for the broker."""
+    rabbit: Any = broker.setup(settings)
+    runtime = Runtime(settings, rabbit)
+    recovery = Recovery(runtime)
+    recovery.round()
+    recovery.start()
+    assert not queues.away_s(rabbit)
+    rabbitmq.freeze()
+    try:
+        oldest_s = 0.0
+        frozen_at = time.monotonic()
+        while not queues.away_s(rabbit):
+            assert time.monotonic() - frozen_at < NOTICED_S
+            with runtime.store.reading() as tx:
+                oldest_s = max(oldest_s, tx.execute(OLDEST).scalar() or 0.0)
+            time.sleep(0.1)
+        assert oldest_s < deadlines.ANSWER_S / 2
+        with pytest.raises(queues.BrokerUnavailable):
+            queues.depths(rabbit, prefix=settings.queue_prefix)
+        # A new connection is given up, too.
+        assert not runtime.publisher.send(span(0)).result(timeout=2 * NOTICED_S)
+    finally:
+        rabbitmq.thaw()
+    eventually(lambda: not queues.away_s(rabbit), what="its return")
+    recovery.stop()
+    runtime.close()
+    rabbit.close()
+
+
+def test_a_question_to_a_broker_that_stands_still_ends_in_time(
+    settings: Settings, rabbitmq: servers.PrivateRabbitmq
+) -> None:
+    rabbit: Any = broker.setup(settings)
+    with queues.connected(rabbit) as connection:
+        queue = messages.queue_name(DetectSpan, prefix=settings.queue_prefix)
+        rabbitmq.freeze()
+        try:
+            began = time.monotonic()
+            with pytest.raises(deadlines.NoAnswer):
+                queues.count(connection, queue)
+            assert time.monotonic() - began < deadlines.ANSWER_S + 1.0
+        finally:
+            rabbitmq.thaw()
     rabbit.close()
 
 
