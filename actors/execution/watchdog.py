@@ -4,9 +4,9 @@ Three guards, each for cases that the one before cannot stop:
 
 1. At the deadline, :meth:`actors.execution.lease.Lease.check` raises, where the work calls it.
 2. Half of `GRACE_S` later, dramatiq's time limit raises in any other Python code.
-3. `GRACE_S` after the deadline, this watchdog exits the process: native code (a decoder, a hanging
-   file system) sees no exception. The reason is stored in the row if Postgres accepts it; the row
-   is claimed again, and given up after the last attempt without another run.
+3. `GRACE_S` after the deadline, this watchdog exits the process: native code (such as a decoder)
+   sees no exception. The reason is stored in the row if Postgres accepts it; the row is claimed
+   again, and given up after the last attempt without another run.
 
 Native code may also hold the GIL, so that no Python thread runs, not even the watchdog's. For this
 case the kernel sends a signal after twice the grace. Its handler is not Python code: it prints the

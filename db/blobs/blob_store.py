@@ -10,12 +10,13 @@ import itertools
 import shutil
 import tempfile
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any, NamedTuple, Self, cast
+from typing import IO, TYPE_CHECKING, Any, NamedTuple, Self, TypeVar, cast
 from urllib.parse import unquote, urlsplit
 
 import obstore
@@ -24,14 +25,17 @@ from obstore.store import LocalStore, ObjectStore, S3Store, from_url
 
 from db.blobs import bucket_files, durable, errors, files, patience
 from db.blobs.behind import Behind
-from db.blobs.breaker import BucketBreaker
+from db.blobs.breaker import StoreBreaker
 from db.blobs.errors import BlobMissing, StorageFull, StorageUnavailable, reading, writing
+from db.blobs.file_calls import FileCalls
 from db.blobs.patience import Patience
 from db.settings import Settings, SettingsError
 from db.unreachable import first_line
 
 if TYPE_CHECKING:
     from obstore.store import S3Config
+
+T = TypeVar("T")
 
 #: The size of a part of an upload, and of a read. Larger takes more memory and fewer requests.
 PART_BYTES = 5 * 1024 * 1024
@@ -69,7 +73,7 @@ class Blobs:
 
     Methods raise :class:`BlobMissing` for a missing key and :class:`BlobError` for all other
     failures: :class:`StorageUnavailable` or :class:`StorageFull` if they concern the whole store.
-    Each call to a bucket ends in time, and after a failure further ones fail at once for a while.
+    Each call ends in time. After one that was not answered, further ones fail at once for a while.
     """
 
     def __init__(
@@ -82,10 +86,13 @@ class Blobs:
         parts = urlsplit(url)
         self._store: ObjectStore
         self._folder: Path | None = None
-        self._breaker: BucketBreaker | None = None
+        #: Makes the calls to a folder.
+        self._files = FileCalls(answer_s=waits.attempt_s)
+        #: Admits the calls to a bucket.
+        self._breaker = StoreBreaker()
         if parts.scheme == "file":
             folder = Path(unquote(parts.path))
-            durable.make_folder(folder)
+            self._files.run(partial(durable.make_folder, folder))
             self._store = LocalStore(folder, automatic_cleanup=True)
             self._folder = folder
         else:
@@ -93,7 +100,6 @@ class Blobs:
             self._store = from_url(
                 url, config=config, client_options=waits.client(), retry_config=waits.retries()
             )
-            self._breaker = BucketBreaker()
         #: The blobs in memory; None for a key that has none yet.
         self._held: dict[str, bytes | None] = {}
         self._behind: dict[str, Behind] = {}
@@ -156,7 +162,6 @@ class Blobs:
 
         After the return the blob survives a power failure, so that a row may name it.
         """
-        self._require_folder()
         if key not in self._held:
             self._put(key, content)
             return
@@ -170,24 +175,23 @@ class Blobs:
         if self._folder is None:
             self._put(key, content)
             return
+        writing_it = partial(durable.write, self._folder, key, content)
         with writing():
-            durable.write(self._folder, key, content)
+            self._files.run(writing_it, n_bytes=len(content))
 
     def _flush_names(self, keys: Iterable[str]) -> None:
         if self._folder is not None:
             with writing():
-                durable.flush_names(self._folder, keys)
+                self._files.run(partial(durable.flush_names, self._folder, keys))
 
     def _put(self, key: str, content: bytes | Iterable[bytes]) -> None:
         if self._folder is not None:
-            body = errors.Body()
-            with writing(body), durable.create(self._folder, key) as file, body:
-                out = errors.BlobWriter(file)
+            with self.writer(key) as out:
                 for piece in [content] if isinstance(content, bytes) else content:
                     out.write(piece)
             return
         pieces = None if isinstance(content, bytes) else errors.BlobPieces(content)
-        with self._writing(pieces):
+        with self._calling(), writing(pieces):
             obstore.put(
                 self._store,
                 key,
@@ -199,7 +203,6 @@ class Blobs:
     @contextmanager
     def writer(self, key: str) -> Iterator[IO[bytes]]:
         """Write a blob piece by piece, in bounded memory, with the guarantees of :meth:`put`."""
-        self._require_folder()
         body = errors.Body()
         calling = nullcontext() if key in self._held else self._calling()
         with calling, writing(body), self._opened(key) as file, body:
@@ -215,7 +218,7 @@ class Blobs:
         if key in self._held:
             return self._in_memory_writer(key)
         if self._folder is not None:
-            return durable.create(self._folder, key)
+            return files.created(self._folder, key, calls=self._files)
         return obstore.open_writer(
             self._store, key, buffer_size=PART_BYTES, max_concurrency=PARTS_AT_ONCE
         )
@@ -237,44 +240,47 @@ class Blobs:
         """Return a whole blob. Only for small ones."""
         if (held := self._held_blob(key)) is not None:
             return held
-        with self._reading(key):
-            return bytes(obstore.get(self._store, key).bytes())
+        return self._read(key, lambda: bytes(obstore.get(self._store, key).bytes()))
 
     def get_range(self, key: str, *, start: int, length: int) -> bytes:
         """Return ``length`` bytes from ``start``."""
         if (held := self._held_blob(key)) is not None:
             return held[start : start + length]
-        with self._reading(key):
-            return bytes(obstore.get_range(self._store, key, start=start, length=length))
+        ranged = partial(obstore.get_range, self._store, key, start=start, length=length)
+        return self._read(key, lambda: bytes(ranged()))
 
     def open(self, key: str) -> io.BufferedReader:
         """Open a blob as a seekable file that is fetched as it is read."""
-        with self._reading(key):
-            if self._folder is not None:
-                return files.opened(self._folder, key, read_bytes=READ_BYTES)
-            return bucket_files.opened(
-                self._store, key, read_bytes=READ_BYTES, calling=self._calling
-            )
+        if self._folder is not None:
+            opened = partial(files.opened, self._folder, key, calls=self._files)
+        else:
+            opened = partial(bucket_files.opened, self._store, key, calling=self._calling)
+        return self._read(key, partial(opened, read_bytes=READ_BYTES))
 
     def delete(self, *keys: str) -> None:
         """Remove blobs. Missing ones are ignored."""
         for key in keys:
-            with self._writing(), suppress(FileNotFoundError):
-                obstore.delete(self._store, key)
+            self._write(partial(self._delete, key))
+
+    def _delete(self, key: str) -> None:
+        with suppress(FileNotFoundError):
+            obstore.delete(self._store, key)
 
     def keys(self, prefix: str, *, limit: int | None = None) -> list[str]:
         """Return all keys below a prefix, or the first ``limit`` that are found."""
         self._require_folder()
-        found = (meta["path"] for page in obstore.list(self._store, prefix) for meta in page)
-        with self._writing():
-            return list(itertools.islice(found, limit))
+
+        def found() -> list[str]:
+            paths = (meta["path"] for page in obstore.list(self._store, prefix) for meta in page)
+            return list(itertools.islice(paths, limit))
+
+        return self._write(found)
 
     def size(self, key: str) -> int:
         """Return the size of a blob in bytes."""
         if (held := self._held_blob(key)) is not None:
             return len(held)
-        with self._reading(key):
-            return int(obstore.head(self._store, key)["size"])
+        return self._read(key, lambda: int(obstore.head(self._store, key)["size"]))
 
     def copy(self, source: str, to: str) -> None:
         """Copy a blob to another key. The two are independent afterwards."""
@@ -284,8 +290,7 @@ class Blobs:
             with self.open(source) as file, self.writer(to) as copy:
                 shutil.copyfileobj(file, copy, READ_BYTES)
             return
-        with self._reading(source):
-            obstore.copy(self._store, source, to)
+        self._read(source, partial(obstore.copy, self._store, source, to))
 
     def signed_put(self, key: str, *, expires_in: timedelta) -> str | None:
         """Return a signed URL for a PUT of a blob; None if the store does not support it."""
@@ -303,13 +308,11 @@ class Blobs:
     def pages(self, prefix: str) -> Iterator[list[ListedBlob]]:
         """Yield all blobs below a prefix, in pages and in any order."""
         self._require_folder()
-        with self._writing(found := errors.Body()):
-            for page in obstore.list(self._store, prefix, chunk_size=PAGE_KEYS):
-                with found:
-                    yield [
-                        ListedBlob(meta["path"], int(meta["size"]), meta["last_modified"])
-                        for meta in page
-                    ]
+        listed = iter(obstore.list(self._store, prefix, chunk_size=PAGE_KEYS))
+        while (page := self._write(partial(next, listed, None))) is not None:
+            yield [
+                ListedBlob(meta["path"], int(meta["size"]), meta["last_modified"]) for meta in page
+            ]
 
     def remove_unfinished(self, *, age_s: float) -> int:
         """Remove unfinished files of killed writers that are older than this; return their number.
@@ -330,7 +333,7 @@ class Blobs:
         if self._folder is None:
             return None
         self._require_folder()
-        usage = shutil.disk_usage(self._folder)
+        usage = self._write(partial(shutil.disk_usage, self._folder))
         return Room(free=usage.free, total=usage.total)
 
     def check(self) -> None:
@@ -342,36 +345,35 @@ class Blobs:
         file. Whether a bucket has space, only a failing upload shows.
         """
         room = self.room()
-        with self._writing(is_probe=True):
-            next(iter(obstore.list(self._store, "health/")), None)
-            if self._folder is not None:
-                with tempfile.TemporaryFile(dir=self._folder, buffering=0) as probe:
-                    probe.write(bytes(PROBE_BYTES))
+        self._write(self._probe, is_probe=True)
         if room is not None and room.free < min(LEAST_ROOM_BYTES, room.total * LEAST_ROOM_SHARE):
             raise StorageFull
 
+    def _probe(self) -> None:
+        next(iter(obstore.list(self._store, "health/")), None)
+        if self._folder is not None:
+            with tempfile.TemporaryFile(dir=self._folder, buffering=0) as probe:
+                probe.write(bytes(PROBE_BYTES))
+
     def _calling(self, *, is_probe: bool = False) -> AbstractContextManager[None]:
-        """Return the context of a call to the store."""
-        if self._breaker is None:
+        """Return the context of a call to a bucket."""
+        if self._folder is not None:
             return nullcontext()
         return self._breaker.call(is_probe=is_probe)
 
-    @contextmanager
-    def _writing(
-        self,
-        body: errors.Body | None = None,
-        *,
-        is_probe: bool = False,
-    ) -> Iterator[None]:
-        with self._calling(is_probe=is_probe), writing(body):
-            yield
+    def _write(self, do: Callable[[], T], *, is_probe: bool = False) -> T:
+        """Make a call that writes or lists."""
+        with self._calling(is_probe=is_probe), writing():
+            return do() if self._folder is None else self._files.run(do)
 
-    @contextmanager
-    def _reading(self, key: str) -> Iterator[None]:
-        """Translate read errors: the blob is missing, unreadable, or the store is unavailable."""
+    def _read(self, key: str, do: Callable[[], T]) -> T:
+        """Make a call that reads a blob.
+
+        Translate its errors: the blob is missing, unreadable, or the store is unavailable.
+        """
         try:
             with self._calling(), reading():
-                yield
+                return do() if self._folder is None else self._files.run(do)
         except StorageUnavailable:
             self._require_folder()
             raise
@@ -386,5 +388,5 @@ class Blobs:
         A missing folder means a disk that was detached and may come back. It is not created again,
         and its blobs are not considered lost.
         """
-        if self._folder is not None and not self._folder.is_dir():
+        if self._folder is not None and not self._files.run(self._folder.is_dir):
             raise StorageUnavailable("the folder of the blob store is not there")

@@ -81,6 +81,12 @@ def write(root: Path, key: str, content: bytes) -> None:
         raise
 
 
+def put(root: Path, key: str, content: bytes) -> None:
+    """Write a file and flush its name."""
+    write(root, key, content)
+    flush_names(root, [key])
+
+
 def flush_names(root: Path, keys: Iterable[str]) -> None:
     """Flush the names of files below ``root``, then those of all folders above them.
 

@@ -94,6 +94,11 @@ def reading() -> Iterator[None]:
         raise _unavailable(error) from error
 
 
+def hanging() -> StorageUnavailable:
+    """Count a call that takes too long, and return its error."""
+    return _unavailable(TimeoutError("it does not answer"))
+
+
 class Body:
     """The caller's part of an operation: a context manager that records what it raised."""
 

@@ -1,4 +1,4 @@
-"""How long calls to a bucket may take: no deadline of a caller can interrupt its library."""
+"""How long calls to a store may take: no deadline of a caller can interrupt them."""
 
 from __future__ import annotations
 
@@ -27,8 +27,8 @@ _CLIENT_VARIABLES = (
 class Patience(NamedTuple):
     """The bounds of one call.
 
-    The last attempt begins before ``retries_s`` have passed, and ends ``attempt_s`` later. The
-    variable ``AWS_TIMEOUT`` replaces ``attempt_s``.
+    To a bucket, the last attempt begins before ``retries_s`` have passed, and ends ``attempt_s``
+    later. The variable ``AWS_TIMEOUT`` replaces ``attempt_s``. A call to a folder is made once.
     """
 
     attempt_s: float

@@ -12,10 +12,12 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-#: The calls that write files, name or flush them, and those that send a commit.
+#: The calls that write files, name or flush them, and those that send statements.
 TRACED = (
     "write,pwrite64,writev,fsync,fdatasync,rename,renameat,renameat2,mkdir,mkdirat,sendto,sendmsg"
 )
+#: Bytes of each text that are recorded: the whole of a statement and its parameters.
+SHOWN_BYTES = 8192
 _LINE = re.compile(r"^(\d+) +(.*)$")
 _RESUMED = re.compile(r"^<\.\.\. (\w+) resumed>(.*)$")
 _UNFINISHED = " <unfinished ...>"
@@ -27,7 +29,7 @@ _COMMIT = re.compile(r'"Q.*COMMIT')
 
 def command(log: Path) -> tuple[str, ...]:
     """Return the prefix of a command that records its calls, and those of its children."""
-    return ("strace", "-f", "-y", "-s", "256", "-e", f"trace={TRACED}", "-o", str(log))
+    return ("strace", "-f", "-y", "-s", str(SHOWN_BYTES), "-e", f"trace={TRACED}", "-o", str(log))
 
 
 @dataclass(frozen=True)
@@ -55,9 +57,14 @@ class Call:
         return _TEXTS.findall(self.arguments)
 
     @property
+    def is_sent(self) -> bool:
+        """Whether it sends something, such as statements to Postgres."""
+        return self.name in ("sendto", "sendmsg")
+
+    @property
     def is_commit(self) -> bool:
         """Whether it sends a commit to Postgres."""
-        return self.name in ("sendto", "sendmsg") and _COMMIT.search(self.arguments) is not None
+        return self.is_sent and _COMMIT.search(self.arguments) is not None
 
 
 def calls(lines: Iterable[str]) -> Iterator[Call]:
@@ -128,7 +135,7 @@ class Disk:
 def lost(made: Iterable[Call], *, root: Path, sizes: dict[str, int]) -> tuple[set[str], set[str]]:
     """Cut the power after each call in turn; return the committed files, and those that are lost.
 
-    A file is committed once the thread that gave it its name has sent a commit.
+    A file is committed once a thread that has sent its key to Postgres sends a commit.
 
     Parameters
     ----------
@@ -140,16 +147,18 @@ def lost(made: Iterable[Call], *, root: Path, sizes: dict[str, int]) -> tuple[se
         The whole size in bytes of each file, by its path.
     """
     disk = Disk(str(root))
+    keys = {str(Path(path).relative_to(root)): path for path in sizes}
     waiting: dict[int, set[str]] = {}
     committed: set[str] = set()
     gone: set[str] = set()
     # A commit may be carried out as soon as it is sent, and a flush not before it has returned.
-    for call in sorted(made, key=lambda each: each.began if each.is_commit else each.ended):
-        if call.is_commit:
-            committed |= waiting.pop(call.thread, set())
+    for call in sorted(made, key=lambda each: each.began if each.is_sent else each.ended):
+        if call.is_sent:
+            sent = {path for key, path in keys.items() if key in call.arguments}
+            waiting.setdefault(call.thread, set()).update(sent)
+            if call.is_commit:
+                committed |= waiting.pop(call.thread)
         else:
             disk.apply(call)
-            if call.name.startswith("rename") and call.paths[1] in sizes:
-                waiting.setdefault(call.thread, set()).add(call.paths[1])
         gone |= {path for path in committed if disk.survives(path) != sizes[path]}
     return committed, gone

@@ -43,23 +43,24 @@ def test_what_the_library_writes_by_itself_would_be_lost(disk: Disk) -> None:
     assert disk.lost() == ["a/b"]
 
 
+@pytest.mark.parametrize("content", [b"after", bytes(3_000_000)], ids=["small", "large"])
 def test_the_content_is_flushed_before_the_name_is_given(
-    disk: Disk, monkeypatch: pytest.MonkeyPatch
+    disk: Disk, monkeypatch: pytest.MonkeyPatch, content: bytes
 ) -> None:
     """Thus an overwritten blob is never half of the new one."""
     blobs = Blobs(disk.root.as_uri())
     blobs.put("a", b"before")
     seen = []
-    replace = Path.replace
+    replace = os.replace
 
-    def renamed(self: Path, to: Path) -> Path:
-        seen.append((disk.is_flushed(self), to.read_bytes()))
-        return replace(self, to)
+    def renamed(source: Path, to: Path) -> None:
+        seen.append((disk.is_flushed(source), to.read_bytes()))
+        replace(source, to)
 
-    monkeypatch.setattr(Path, "replace", renamed)
-    blobs.put("a", b"after")
+    monkeypatch.setattr(os, "replace", renamed)
+    blobs.put("a", content)
     assert seen == [(True, b"before")]
-    assert blobs.get("a") == b"after"
+    assert blobs.get("a") == content
 
 
 def test_a_disk_that_cannot_flush_refuses_the_blob(

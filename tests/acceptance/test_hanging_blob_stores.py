@@ -1,4 +1,4 @@
-"""A bucket that stands still: requests are answered in time, and work waits and resumes with it."""
+"""A blob store that hangs: requests are answered in time, and work waits and resumes with it."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import httpx
@@ -16,35 +16,50 @@ from db.settings import Settings
 from services.processes.server import free_port
 from tests.support import accounts, recordings, s3
 from tests.support.cluster import Cluster, eventually
+from tests.support.hanging_files import HangingFolder
 
 pytestmark = pytest.mark.acceptance
 
 #: The most that a request may take, however many are sent at once.
 ANSWER_S = 8.0
-#: The same while it is known that the bucket does not answer.
+#: The same while it is known that the store does not answer.
 REFUSAL_S = 2.0
 WAV = {"Content-Type": "audio/flac"}
 
 
-@pytest.fixture
-def bucket() -> Iterator[s3.PrivateS3]:
+@dataclass
+class Hanging:
+    """A store that hangs on demand."""
+
+    url: str
+    server: s3.PrivateS3 | HangingFolder
+
+
+@pytest.fixture(params=["bucket", "folder"])
+def store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Hanging]:
+    if request.param == "folder":
+        folder = HangingFolder(tmp_path)
+        yield Hanging(folder.path.as_uri(), folder)
+        folder.thaw()
+        return
     with s3.private_s3() as server:
-        yield server
+        yield Hanging(f"s3://{s3.BUCKET}", server)
 
 
-def test_requests_are_answered_and_work_waits_while_a_bucket_stands_still(
-    rabbit_settings: Settings, bucket: s3.PrivateS3, tmp_path: Path
+def test_requests_are_answered_and_work_waits_while_a_store_hangs(
+    rabbit_settings: Settings, store: Hanging, tmp_path: Path
 ) -> None:
     recording = recordings.encode(recordings.demo())
     port = free_port()
-    settings = replace(rabbit_settings, blob_url=f"s3://{s3.BUCKET}", rate_limit_per_s=0)
+    settings = replace(rabbit_settings, blob_url=store.url, rate_limit_per_s=0)
     with (
         Cluster(settings, tmp_path) as cluster,
         closing(httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=60)) as http,
     ):
         http.headers["Authorization"] = f"Bearer {accounts.KEY}"
-        cluster.env |= bucket.environment
+        cluster.env |= store.server.environment | {"AWS_TIMEOUT": "5 seconds"}
         cluster.serve(port)
+        worker = cluster.worker()
 
         def post() -> httpx.Response:
             return http.post("/v1/sessions", content=recording, headers=WAV)
@@ -54,11 +69,13 @@ def test_requests_are_answered_and_work_waits_while_a_bucket_stands_still(
             answer = http.get(path) if path else post()
             return answer.status_code, time.monotonic() - began
 
+        # The worker finds the work only while the store hangs.
+        worker.freeze()
         made = post()
         assert made.status_code == 202
         path = made.headers["Location"]
         calls = [None, f"{path}/recording"] * 16
-        bucket.freeze()
+        store.server.freeze()
         try:
             for most_s in (ANSWER_S, ANSWER_S):
                 with ThreadPoolExecutor(32) as callers:
@@ -69,23 +86,25 @@ def test_requests_are_answered_and_work_waits_while_a_bucket_stands_still(
             assert answered(path)[0] == 200
             ready = http.get("/health/ready")
             assert (ready.status_code, ready.json()["checks"]["blobs"]) == (503, "away")
-            # Of many requests one at a time asks the bucket.
+            # Of many requests one at a time asks the store.
             took = sorted(answered(f"{path}/recording")[1] for _ in range(9))
             assert took[4] < REFUSAL_S
 
-            # A worker that starts now gives the work back without an attempt.
-            cluster.env["AWS_TIMEOUT"] = "1 second"
-            cluster.worker()
+            # The worker gives the work back without an attempt.
+            worker.thaw()
             eventually(
                 lambda: http.get(path).json()["stage"] == "waiting for storage",
                 timeout_s=90,
                 what="a session that waits",
             )
         finally:
-            bucket.thaw()
+            store.server.thaw()
         eventually(lambda: answered(None)[0] == 202, timeout_s=30, what="an answer")
         assert answered(f"{path}/recording")[0] == 200
         # After the longest wait of a row, at the latest.
         eventually(
             lambda: http.get(path).json()["state"] == "completed", timeout_s=120, what="an end"
         )
+    # The same process as before: its watchdog had no reason to end it.
+    assert '"stuck"' not in worker.log.read_text()
+    assert worker.log.read_text().count("Worker process is ready") == 1
