@@ -8,6 +8,8 @@ from db.queue.claims import SessionWork
 
 #: The products that only the stages themselves need.
 TEMPORARY = ("pcm", "wide-pcm", "bands")
+#: Marks the names of packed audio. Workers of the release before wrote raw audio without it.
+_PACKED = ".zst"
 #: The small products that last.
 LASTING = ("levels", "levels-answer", "spectrogram")
 
@@ -26,3 +28,8 @@ def key_of(work: SessionWork, lease: Lease, name: str) -> str:
         resplits=work.resplits,
         in_one_claim=work.state == "queued",
     )
+
+
+def is_packed(key: str) -> bool:
+    """Whether the decoded audio under a key is packed, and not raw."""
+    return f"{_PACKED}-" in key

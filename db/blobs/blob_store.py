@@ -25,7 +25,14 @@ from obstore.store import LocalStore, ObjectStore, S3Store, from_url
 from db.blobs import bucket_files, durable, errors, files, patience
 from db.blobs.behind import Behind
 from db.blobs.breaker import BucketBreaker
-from db.blobs.errors import BlobMissing, StorageFull, StorageUnavailable, reading, writing
+from db.blobs.errors import (
+    BlobError,
+    BlobMissing,
+    StorageFull,
+    StorageUnavailable,
+    reading,
+    writing,
+)
 from db.blobs.patience import Patience
 from db.settings import Settings, SettingsError
 from db.unreachable import first_line
@@ -246,6 +253,22 @@ class Blobs:
             return held[start : start + length]
         with self._reading(key):
             return bytes(obstore.get_range(self._store, key, start=start, length=length))
+
+    def get_end(self, key: str, length: int) -> tuple[bytes, int]:
+        """Return the last ``length`` bytes, or all if there are fewer, and the size of the blob."""
+        if (held := self._held_blob(key)) is not None:
+            return held[-length:], len(held)
+        try:
+            with self._reading(key):
+                found = obstore.get(self._store, key, options={"range": {"suffix": length}})
+                return bytes(found.bytes()), int(found.meta["size"])
+        except StorageUnavailable:
+            raise
+        except BlobError:
+            # A bucket refuses every range of an empty blob.
+            if self.size(key) > 0:
+                raise
+            return b"", 0
 
     def open(self, key: str) -> io.BufferedReader:
         """Open a blob as a seekable file that is fetched as it is read."""
