@@ -159,8 +159,8 @@ class Settings:
     max_unfinished_sessions: int = _setting(
         "CLAMOR_MAX_UNFINISHED_SESSIONS", 100_000, parse=parsers.positive_int
     )
-    #: Bytes of a user's stored recordings, beyond which more are refused; without it there is no
-    #: limit.
+    #: Bytes of a user's stored recordings, and of their decoded audio until they are processed,
+    #: beyond which more are refused; without it there is no limit (docs/limits.md#budgets).
     max_stored_bytes: int | None = _setting(
         "CLAMOR_MAX_STORED_BYTES", None, parse=parsers.positive_int
     )

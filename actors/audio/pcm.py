@@ -7,8 +7,10 @@ from collections.abc import Iterator
 import numpy as np
 from numpy.typing import NDArray
 
+from actors.audio import stored_pcm
+from actors.audio.stored_pcm import StoredPcm
 from actors.execution.lease import Lease
-from actors.science.audio_io.prepare import PCM_BYTES, pcm_to_float
+from actors.science.audio_io.prepare import pcm_to_float
 from actors.science.detection import filling
 from actors.science.detection.chunks import RATE_HZ, Grid
 from actors.science.detection.holes import Interval
@@ -16,6 +18,7 @@ from actors.science.detection.segment_views import Read
 from actors.science.detection.tagging.backbone import RATE_HZ as WIDE_RATE_HZ
 from actors.science.summaries.intervals import Intervals
 from db.blobs.blob_store import Blobs
+from db.blobs.errors import BlobMissing
 from db.tables.sessions import AudioSession
 
 #: Samples per read when the whole recording is read.
@@ -67,23 +70,24 @@ def wide_reader(
     Otherwise as `reader`; without filled holes as they are stored.
     """
     assert session.wide_pcm_key
-    n_samples = blobs.size(session.wide_pcm_key) // PCM_BYTES
-    read = _reader(blobs, session.wide_pcm_key, n_samples, lease)
+    pcm = stored_pcm.opened(blobs, session.wide_pcm_key)
     holes = holes_of(session) if with_filled_holes else []
-    return filling.filled(read, holes, n_samples=n_samples, rate_hz=WIDE_RATE_HZ), n_samples
+    read = filling.filled(_reader(pcm, lease), holes, n_samples=pcm.n_samples, rate_hz=WIDE_RATE_HZ)
+    return read, pcm.n_samples
 
 
 def _narrow(blobs: Blobs, session: AudioSession, lease: Lease) -> Read:
     assert session.pcm_key
-    assert session.n_samples
-    return _reader(blobs, session.pcm_key, session.n_samples, lease)
+    pcm = stored_pcm.opened(blobs, session.pcm_key)
+    if pcm.n_samples != session.n_samples:
+        raise BlobMissing(session.pcm_key)
+    return _reader(pcm, lease)
 
 
-def _reader(blobs: Blobs, key: str, n_samples: int, lease: Lease) -> Read:
+def _reader(pcm: StoredPcm, lease: Lease) -> Read:
     def read(start: int, stop: int) -> NDArray[np.float32]:
         lease.check()
-        first, last = max(start, 0), min(stop, n_samples)
-        data = blobs.get_range(key, start=first * PCM_BYTES, length=(last - first) * PCM_BYTES)
-        return np.pad(pcm_to_float(data), (first - start, stop - last))
+        first, last = max(start, 0), min(stop, pcm.n_samples)
+        return np.pad(pcm_to_float(pcm.read(first, last)), (first - start, stop - last))
 
     return read

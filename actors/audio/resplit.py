@@ -1,4 +1,4 @@
-"""Decode a recording again if its decoded audio or levels are missing.
+"""Decode a recording again if its decoded audio or levels are missing, or its audio is damaged.
 
 A restored database, or a store that lost files, leaves unfinished sessions without their products.
 All of these can be made from the recording.
@@ -46,8 +46,8 @@ def instead(
     if work.resplits >= MOST_RESPLITS:
         raise Permanent(
             "decoded-audio-missing",
-            f"the decoded audio was missing from the blob store {MOST_RESPLITS + 1} times; check"
-            " what removes files there, and send the recording again",
+            f"the decoded audio was missing or damaged in the blob store {MOST_RESPLITS + 1} times;"
+            " check what removes or changes files there, and send the recording again",
         )
     log.warning("product_missing", session_id=str(session.id), key=str(missing))
 

@@ -1,4 +1,4 @@
-"""``split_recording``: decode, measure levels, store 16 kHz mono audio, draw, plan spans."""
+"""``split_recording``: decode, measure levels, store the mono mix packed, draw, plan spans."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import structlog
 from numpy.typing import NDArray
 from sqlalchemy.orm import Session
 
-from actors.audio import base_types, limits, privacy, products, progress
+from actors.audio import base_types, limits, privacy, products, progress, stored_pcm
 from actors.execution import runner
 from actors.execution.failures import still_there
 from actors.execution.lease import Lease
@@ -120,7 +120,7 @@ def split(
     with privacy.audio_is_needed(session):
         pcm_key, wide_key, levels_key, bands_key, picture_key = (
             products.new_key(work, lease, name)
-            for name in ("pcm", "wide-pcm", "levels", "bands", "spectrogram")
+            for name in (*products.decoded_names(work), "levels", "bands", "spectrogram")
         )
         tagger = runtime.tagger
         keys = (pcm_key, None if tagger is None else wide_key)
@@ -245,11 +245,11 @@ def _writers(runtime: Runtime, keys: PcmKeys) -> Iterator[tuple[Write, Write | N
     """Open the writers of decoded audio at 16 kHz, and at 32 kHz if it has a key."""
     with ExitStack() as stack:
         narrow, wide = keys
-        write = stack.enter_context(runtime.blobs.writer(narrow)).write
+        write = stack.enter_context(stored_pcm.writer(runtime.blobs, narrow))
         if wide is None:
             yield write, None
         else:
-            yield write, stack.enter_context(runtime.blobs.writer(wide)).write
+            yield write, stack.enter_context(stored_pcm.writer(runtime.blobs, wide))
 
 
 def _decode_channels(

@@ -26,7 +26,14 @@ from obstore.store import LocalStore, ObjectStore, S3Store, from_url
 from db.blobs import bucket_files, durable, errors, files, patience
 from db.blobs.behind import Behind
 from db.blobs.breaker import StoreBreaker
-from db.blobs.errors import BlobMissing, StorageFull, StorageUnavailable, reading, writing
+from db.blobs.errors import (
+    BlobError,
+    BlobMissing,
+    StorageFull,
+    StorageUnavailable,
+    reading,
+    writing,
+)
 from db.blobs.file_calls import FileCalls
 from db.blobs.patience import Patience
 from db.settings import Settings, SettingsError
@@ -248,6 +255,25 @@ class Blobs:
             return held[start : start + length]
         ranged = partial(obstore.get_range, self._store, key, start=start, length=length)
         return self._read(key, lambda: bytes(ranged()))
+
+    def get_end(self, key: str, length: int) -> tuple[bytes, int]:
+        """Return the last ``length`` bytes, or all if there are fewer, and the size of the blob."""
+        if (held := self._held_blob(key)) is not None:
+            return held[-length:], len(held)
+
+        def end() -> tuple[bytes, int]:
+            found = obstore.get(self._store, key, options={"range": {"suffix": length}})
+            return bytes(found.bytes()), int(found.meta["size"])
+
+        try:
+            return self._read(key, end)
+        except StorageUnavailable:
+            raise
+        except BlobError:
+            # A bucket refuses every range of an empty blob.
+            if self.size(key) > 0:
+                raise
+            return b"", 0
 
     def open(self, key: str) -> io.BufferedReader:
         """Open a blob as a seekable file that is fetched as it is read."""

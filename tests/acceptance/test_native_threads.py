@@ -22,7 +22,7 @@ from tests.support.cluster import Cluster, eventually
 
 pytestmark = pytest.mark.acceptance
 
-#: What a worker imports only with the first training, validation, export or report.
+#: What a worker imports only with the first training, validation, export, report or long recording.
 RARE = {"actors.training", "matplotlib", "pandas", "pyarrow", "sklearn"}
 
 #: Records the thread pools and modules of a process that has loaded numpy, at SIGUSR2 and at exit.

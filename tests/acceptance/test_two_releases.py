@@ -10,15 +10,19 @@ from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import psycopg
 import pytest
 
+from actors.execution.runtime import Runtime
+from actors.messaging import broker
 from db.migration.chain import RevisionChain
 from db.settings import Settings
 from services.client import Client
 from services.processes.server import free_port
 from tests.support import recordings, releases, servers
-from tests.support.cluster import Cluster, Process
+from tests.support.cluster import Cluster, Process, eventually
+from tests.support.pipeline import detections_of, run_to_the_end, session, split
 from tests.support.traffic import Endpoints, Traffic
 
 pytestmark = pytest.mark.acceptance
@@ -113,3 +117,36 @@ def test_a_deployment_and_its_rollback_beside_traffic(settings: Settings, tmp_pa
     assert endpoints.n_probes > 100
     assert traffic.n_requests > 10 * FLOW
     assert len(kept) >= 4 * FLOW
+
+
+@pytest.mark.slow
+def test_the_previous_release_ends_what_this_one_has_split(
+    rabbit_settings: Settings, tmp_path: Path
+) -> None:
+    """During a deployment the workers of both take spans of the same sessions."""
+    memory = replace(rabbit_settings, amqp_url="memory://", one_claim_s=0.0)
+    runtime = Runtime(memory, broker.setup(memory))
+    # Silence is stored in another form than sounds.
+    silence = np.zeros(30 * recordings.RATE_HZ, np.float32)
+    content = recordings.encode(np.concatenate([silence, recordings.long(2.0)]))
+    ours = split(runtime, content)
+    wanted = run_to_the_end(runtime, ours)
+    theirs = split(runtime, content)
+    previous_code = releases.unpack_previous(tmp_path / "previous")
+    with Cluster(rabbit_settings, tmp_path, code=previous_code) as previous:
+        worker = previous.worker()
+        eventually(
+            lambda: session(runtime, theirs).finished_at is not None,
+            timeout_s=60,
+            what=f"the session's end; see {worker.log}",
+        )
+        assert worker.stop() == 0
+    ended = session(runtime, theirs)
+    with runtime.store.transaction() as tx:
+        found = [
+            [(each.start_s, each.noise_type) for each in detections_of(tx, session_id)]
+            for session_id in (ours, theirs)
+        ]
+    runtime.close()
+    assert (ended.state, ended.problem, ended.summary) == ("completed", None, wanted.summary)
+    assert found[0] == found[1] != []

@@ -14,8 +14,9 @@ from dramatiq.brokers.stub import StubBroker
 from actors.execution.runtime import Runtime
 from actors.messaging import broker
 from actors.scheduling import jobs
+from db.blobs.blob_store import Blobs
 from db.settings import Settings
-from tests.support import accounts
+from tests.support import accounts, s3
 from tests.support.api import Api, App, app_of
 
 
@@ -63,3 +64,17 @@ def admin(app: App) -> Api:
 def anyone(app: App) -> Api:
     """A client of the application without a key."""
     return falcon.testing.TestClient(app)
+
+
+@pytest.fixture(scope="module", params=["file", "s3"])
+def blobs(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Blobs]:
+    """A blob store in a folder, and in a bucket."""
+    if request.param == "file":
+        yield Blobs((tmp_path_factory.mktemp("blobs") / "with space").as_uri())
+        return
+    with s3.private_s3() as server, pytest.MonkeyPatch.context() as patched:
+        for name, value in server.environment.items():
+            patched.setenv(name, value)
+        yield Blobs(f"s3://{s3.BUCKET}/prefix")

@@ -7,13 +7,12 @@ import uuid
 import pytest
 from sqlalchemy import text
 
-from actors.audio import base_types
+from actors.audio import base_types, stored_pcm
 from actors.execution import failures
 from actors.execution.runtime import Runtime
 from actors.facts import noise_types
 from actors.messaging.messages import AggregateSession, DetectSpan
 from actors.recovery import Recovery
-from actors.science.audio_io.prepare import PCM_BYTES
 from actors.science.detection import open_set
 from actors.science.detection.tagging.backbone import RATE_HZ as WIDE_RATE_HZ
 from actors.science.detection.tagging.backbone import BackboneNetwork
@@ -78,7 +77,7 @@ def test_audio_at_32_khz_is_written_and_removed_with_the_other(tagging: Runtime)
     row = session(tagging, session_id)
     assert row.wide_pcm_key is not None
     assert row.duration_s is not None
-    n_samples = tagging.blobs.size(row.wide_pcm_key) / PCM_BYTES
+    n_samples = stored_pcm.opened(tagging.blobs, row.wide_pcm_key).n_samples
     assert n_samples == pytest.approx(row.duration_s * WIDE_RATE_HZ, abs=2)
     run_to_the_end(tagging, session_id)
     Recovery(tagging).round()

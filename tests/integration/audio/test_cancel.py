@@ -108,7 +108,7 @@ def test_a_cancel_stops_the_splitting_of_a_long_recording(runtime: Runtime, tmp_
         capture_logs() as logs,
         background(lambda: handle(runtime, SplitRecording(session_id=session_id))) as splitting,
     ):
-        eventually(lambda: list(folder.glob("pcm-1*")), what="the first decoded audio")
+        eventually(lambda: list(folder.glob("pcm*-1*")), what="the first decoded audio")
         cancel(runtime, session_id)
         cancelled_at = time.monotonic()
         splitting.join(30)

@@ -104,6 +104,27 @@ def test_decoded_audio_that_is_missing_at_detect_is_decoded_again(
     }
 
 
+@pytest.mark.parametrize("step", ["detect", "aggregate"])
+def test_damaged_decoded_audio_is_made_again(runtime: Runtime, step: str) -> None:
+    content = recordings.encode(recordings.demo())
+    whole = add(runtime, content)
+    wanted = run_to_the_end(runtime, whole)
+    session_id = split(runtime, content)
+    detect = DetectSpan(session_id=session_id, span_index=0)
+    if step == "aggregate":
+        handle(runtime, detect)
+    key = session(runtime, session_id).pcm_key
+    assert key is not None
+    runtime.blobs.put(key, runtime.blobs.get(key)[1:])
+    handle(runtime, detect if step == "detect" else AggregateSession(session_id=session_id))
+    back = work_of(runtime, session_id)
+    assert (back.state, back.resplits, back.spans_finished) == ("splitting", 1, 0)
+    ended = run_to_the_end(runtime, session_id)
+    assert (ended.state, ended.problem) == ("completed", None)
+    assert ended.summary == wanted.summary
+    assert answer(runtime, session_id) == answer(runtime, whole) != []
+
+
 @pytest.mark.parametrize("product", ["pcm", "levels", "bands"])
 def test_a_product_that_is_missing_at_aggregate_is_made_again(
     runtime: Runtime, product: str

@@ -27,25 +27,6 @@ pytestmark = pytest.mark.integration
 LARGE = bytes(range(251)) * (2 * PART_BYTES // 251 + 1_000)
 
 
-@pytest.fixture(scope="module", params=["file", "s3"])
-def blobs(
-    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[Blobs]:
-    if request.param == "file":
-        yield Blobs((tmp_path_factory.mktemp("blobs") / "with space").as_uri())
-        return
-    with s3.server() as url, pytest.MonkeyPatch.context() as patched:
-        for name, value in {
-            "AWS_ENDPOINT_URL": url,
-            "AWS_ALLOW_HTTP": "true",
-            "AWS_ACCESS_KEY_ID": "anyone",
-            "AWS_SECRET_ACCESS_KEY": "anything",
-            "AWS_REGION": "us-east-1",
-        }.items():
-            patched.setenv(name, value)
-        yield Blobs("s3://clamor/prefix")
-
-
 @pytest.fixture
 def key() -> str:
     return recording_key(uuid.uuid4())
@@ -56,6 +37,7 @@ def test_what_was_put_is_read_whole_in_ranges_and_as_a_file(blobs: Blobs, key: s
     assert blobs.get(key) == LARGE
     start = PART_BYTES - 5
     assert blobs.get_range(key, start=start, length=10) == LARGE[start : start + 10]
+    assert blobs.get_end(key, 10) == (LARGE[-10:], len(LARGE))
     with blobs.open(key) as file:
         assert file.seek(-7, io.SEEK_END) == len(LARGE) - 7
         assert file.read() == LARGE[-7:]
@@ -92,6 +74,7 @@ def test_what_is_missing_is_said_to_be(blobs: Blobs, key: str) -> None:
     for read in (
         lambda: blobs.get(key),
         lambda: blobs.get_range(key, start=0, length=1),
+        lambda: blobs.get_end(key, 1),
         lambda: blobs.open(key),
     ):
         with pytest.raises(BlobMissing):
@@ -218,6 +201,15 @@ def test_what_lies_behind_the_end_is_no_outage(blobs: Blobs, key: str) -> None:
     assert not isinstance(raised.value, StorageUnavailable)
 
 
+@pytest.mark.parametrize("content", [b"", b"123"])
+def test_an_end_longer_than_the_blob_is_all_of_it(blobs: Blobs, key: str, content: bytes) -> None:
+    blobs.put(key, content)
+    assert blobs.get_end(key, 10) == (content, len(content))
+    with blobs.in_memory("held"):
+        blobs.put("held", content)
+        assert blobs.get_end("held", 10) == (content, len(content))
+
+
 def write(blobs: Blobs) -> None:
     with blobs.writer("w") as file:
         file.write(bytes(12_000_000))
@@ -240,6 +232,7 @@ def test_a_store_that_is_away_is_away_for_every_call(monkeypatch: pytest.MonkeyP
         for call in (
             lambda: blobs.get("a"),
             lambda: blobs.get_range("a", start=0, length=1),
+            lambda: blobs.get_end("a", 1),
             lambda: blobs.open("a"),
             begun.read,
             lambda: blobs.put("b", b""),

@@ -11,10 +11,11 @@ import numpy as np
 import pytest
 
 from actors.execution.runtime import Runtime
+from actors.recovery import Recovery
 from services.http import quotas
 from tests.support import accounts, recordings
 from tests.support.api import Api, client_of
-from tests.support.pipeline import run_to_the_end
+from tests.support.pipeline import run_to_the_end, session, split
 
 pytestmark = pytest.mark.integration
 
@@ -131,6 +132,22 @@ def test_stored_bytes_have_a_limit(runtime: Runtime) -> None:
         2 * len(CONTENT),
     )
     assert used_of(api, "stored_bytes") == (2 * len(CONTENT), 2 * len(CONTENT))
+
+
+def test_stored_bytes_include_decoded_audio_while_it_is_stored(runtime: Runtime) -> None:
+    """Ten minutes of silence are small as posted and as stored, and bounded while they are."""
+    content = recordings.encode(np.zeros(600 * recordings.RATE_HZ, np.float32))
+    session_id = split(runtime, content)
+    decoded = runtime.blobs.size(session(runtime, session_id).pcm_key or "")
+    assert decoded < 600 * 16_000 * 2 / 1_000
+    stored = len(content) + 600 * 16_000 * 2
+    # Each process reads the bytes once a minute.
+    assert used_of(client_of(runtime), "stored_bytes") == (stored, None)
+    full = limited(runtime, max_stored_bytes=stored)
+    assert post(full).json["type"] == "/problems/storage-quota-exceeded"
+    run_to_the_end(runtime, session_id)
+    Recovery(runtime).round()
+    assert used_of(client_of(runtime), "stored_bytes") == (len(content), None)
 
 
 MANIFEST = b"file,label\na.wav,x\n"
