@@ -111,7 +111,7 @@ def test_no_row_is_committed_before_its_blob_is_on_disk(
     assert [each.status_code for each in answers] == [202] * 7
     assert lost == []
     made = {Path(key).name.rpartition("-")[0] or Path(key).parts[0] for key in written(disk)}
-    assert made >= {"pcm", "levels", "levels-answer", "spectrogram", "model", "exports"}
+    assert made >= {"pcm.zst", "levels", "levels-answer", "spectrogram", "model", "exports"}
     assert {key.split("/")[0] for key in runtime.blobs.keys("")} >= {
         "inbox",
         "trainings",
