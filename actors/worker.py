@@ -16,7 +16,7 @@ from actors.analytics import analyze
 from actors.audio.aggregate import aggregate_session
 from actors.audio.detect import detect_span
 from actors.audio.process import process_audio_file
-from actors.audio.split import split_recording
+from actors.audio.split import find_waiting, split_recording
 from actors.batches.expand import batch_process_files
 from actors.execution import watchdog
 from actors.execution.parent import end_with_parent
@@ -170,7 +170,11 @@ def _receiver(runtime: Runtime, message: type[Nudge]) -> Callable[..., None]:
     handle = HANDLERS[message]
 
     def receive(**payload: Any) -> None:
-        handle(runtime, message.parse(payload))
+        nudge = message.parse(payload)
+        # The wait for the turn is not the message's.
+        runtime.watchdog.lift_limit()
+        with runtime.turns.taken():
+            handle(runtime, nudge)
 
     return receive
 
@@ -182,9 +186,14 @@ class WorkerLifecycle(Middleware):
         self._runtime = runtime
         self._recovery = Recovery(runtime)
 
+    def before_worker_boot(self, _broker: dramatiq.Broker, worker: dramatiq.Worker) -> None:
+        turns = self._runtime.turns
+        turns.among(worker.worker_threads)
+        turns.take_due = self._recovery.take_short
+        turns.find_long = partial(find_waiting, self._runtime)
+
     def after_worker_boot(self, broker: dramatiq.Broker, _worker: dramatiq.Worker) -> None:
         self._recovery.start()
-        self._runtime.turns.take_due = self._recovery.take_short
         if isinstance(broker, QuorumBroker):
             broker.poll(self._recovery.take_due)
         try:
@@ -198,4 +207,5 @@ class WorkerLifecycle(Middleware):
 
     def after_worker_shutdown(self, _broker: dramatiq.Broker, _worker: dramatiq.Worker) -> None:
         self._recovery.stop()
+        self._runtime.turns.join()
         self._runtime.close()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import uuid
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -18,6 +19,7 @@ from actors.execution import runner
 from actors.execution.failures import still_there
 from actors.execution.lease import Lease
 from actors.execution.runtime import Runtime
+from actors.execution.turns import Turns
 from actors.facts import audio_cost
 from actors.messaging.messages import DetectSpan, Nudge, SplitRecording
 from actors.science.audio_io import decode, spectrogram
@@ -30,7 +32,7 @@ from actors.science.types import Hole
 from db.queries import session_queries, span_queries, usage_limit_queries
 from db.queries.stage_results import SplitDone
 from db.queue import fair_order
-from db.queue.claims import SessionWork
+from db.queue.claims import Claim, SessionWork
 from db.tables.base import StoredHole
 from db.tables.sessions import KEEP, AudioSession
 from db.tables.spans import SessionSpan
@@ -43,14 +45,43 @@ Write = Callable[[bytes], object]
 
 log = structlog.get_logger(__name__)
 
+#: The state of sessions that wait to be split.
+STATE = "splitting"
+#: A recording that has been due for this long is not left to idle workers: there are none. Sooner
+#: begins it sooner, but more often in a worker that has something else to do.
+UNTAKEN_S = 5.0
 #: Decimals of a measured calibration in dB, which people read and type in again.
 CALIBRATION_DECIMALS = 3
 
 
 def split_recording(runtime: Runtime, nudge: SplitRecording) -> None:
     """Split a recording into spans that many workers can process at once."""
-    take = partial(fair_order.next_session, state="splitting")
+    take = partial(_take, runtime.turns)
     runner.run(runtime, nudge, take, partial(_split, runtime), in_one_statement=True)
+
+
+def find_waiting(runtime: Runtime, beside: Sequence[uuid.UUID]) -> SplitRecording | None:
+    """Return a message for a recording that no worker takes, if there is one.
+
+    Of another lane than those of the sessions ``beside``.
+    """
+    with runtime.store.reading() as tx:
+        found = fair_order.waiting_session(tx, state=STATE, beside=beside, for_s=UNTAKEN_S)
+    return None if found is None else SplitRecording(session_id=found)
+
+
+def _take(turns: Turns, tx: Session, *, lease_s: float) -> Claim[SessionWork] | None:
+    """Claim the next recording: first of a lane that has no open run in this process.
+
+    A run that began in a turn claims no other.
+    """
+    take = partial(fair_order.next_session, tx, state=STATE, lease_s=lease_s)
+    open_sessions = turns.open_sessions()
+    if open_sessions:
+        claim = take(beside=open_sessions)
+        if claim is not None or turns.is_beside:
+            return claim
+    return take()
 
 
 def _split(runtime: Runtime, work: SessionWork) -> runner.Task:

@@ -7,7 +7,7 @@ import time
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
 
 import structlog
 
@@ -78,6 +78,11 @@ class Lease:
     ) -> None:
         self._finished.set()
         self._thread.join()
+
+    @property
+    def names(self) -> dict[str, Any]:
+        """The identifiers of the claimed row."""
+        return self._work.names
 
     @property
     def held_s(self) -> float:

@@ -122,6 +122,7 @@ def run(
             lease_s=settings.lease_s,
             deadline_s=watchdog.deadline_s(type(nudge), settings),
         )
+        runtime.turns.begun(lease)
         result = None
         try:
             result = _perform(runtime, task, run, lease)

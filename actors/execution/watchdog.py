@@ -95,9 +95,10 @@ class RunClock:
             signal.setitimer(signal.ITIMER_REAL, self._left_s + 2 * GRACE_S)
 
     def stop(self) -> None:
-        """Stop the clocks, except that of dramatiq, which ends with the message."""
+        """Stop the clocks."""
         assert self._timer is not None
         self._timer.cancel()
+        _lift(self._limit)
         if self._leaves:
             signal.setitimer(signal.ITIMER_REAL, 0)
         self._stopped_at = time.monotonic()
@@ -105,8 +106,6 @@ class RunClock:
 
     def __enter__(self) -> None:
         self.stop()
-        if self._limit is not None:
-            self._limit.manager.remove_timeout(threading.get_ident())  # type: ignore[no-untyped-call]
 
     def __exit__(self, *_failure: object) -> None:
         self._run.suspended_s += time.monotonic() - self._stopped_at
@@ -124,6 +123,10 @@ class Watchdog:
         self._limit = limit
         if leaves:
             _leave_at_alarm()
+
+    def lift_limit(self) -> None:
+        """Lift dramatiq's time limit from this thread, until it has a run to watch over."""
+        _lift(self._limit)
 
     @contextmanager
     def over(
@@ -158,6 +161,11 @@ class Watchdog:
             words.join(LAST_WORDS_S)
         if self._leaves:
             os._exit(EXIT_CODE)
+
+
+def _lift(limit: TimeLimit | None) -> None:
+    if limit is not None:
+        limit.manager.remove_timeout(threading.get_ident())  # type: ignore[no-untyped-call]
 
 
 def _try(give_back: Callable[[str], object], reason: str) -> None:

@@ -17,6 +17,8 @@ priority affects all of its spans at once.
 
 from __future__ import annotations
 
+import uuid
+from collections.abc import Sequence
 from random import SystemRandom
 from typing import Any
 
@@ -24,14 +26,18 @@ from sqlalchemy import (
     ARRAY,
     SmallInteger,
     TextClause,
+    Uuid,
     bindparam,
+    select,
     text,
 )
 from sqlalchemy.orm import Session
 
+from db.queue import claims
 from db.queue.claims import Claim, ClaimTimes, SessionWork
 from db.statements import CompiledStatement
 from db.tables.sessions import PRIORITIES
+from db.tables.unfinished import UnfinishedSession
 
 #: One claim in this many begins with ``normal``, and one with ``low``. A smaller number weakens
 #: priorities; a larger one lets the lower ones wait longer.
@@ -40,9 +46,14 @@ EXCEPTION_IN = 20
 _chance = SystemRandom()
 
 
-def next_session(tx: Session, *, state: str, lease_s: float) -> Claim[SessionWork] | None:
-    """Claim the next session in a state."""
-    row = _take(tx, _NEXT_SESSION, state, lease_s=lease_s)
+def next_session(
+    tx: Session, *, state: str, lease_s: float, beside: Sequence[uuid.UUID] = ()
+) -> Claim[SessionWork] | None:
+    """Claim the next session in a state, of another lane than those of the sessions ``beside``."""
+    if beside:
+        row = _take(tx, _NEXT_SESSION_BESIDE, state, lease_s=lease_s, beside=list(beside))
+    else:
+        row = _take(tx, _NEXT_SESSION, state, lease_s=lease_s)
     if row is None:
         return None
     work = SessionWork(session_id=row.session_id, state=state, resplits=row.resplits)
@@ -64,9 +75,28 @@ def next_span(tx: Session, *, lease_s: float) -> Claim[SessionWork] | None:
     return Claim(work, row.attempt, row.uncounted)
 
 
-def _take(tx: Session, statement: CompiledStatement, state: str, *, lease_s: float) -> Any:
+def waiting_session(
+    tx: Session, *, state: str, beside: Sequence[uuid.UUID], for_s: float
+) -> uuid.UUID | None:
+    """Return a session in a state that has been due for some seconds, if there is one.
+
+    Of another lane than those of the sessions ``beside``.
+    """
+    row = UnfinishedSession
+    their_lanes = select(row.lane).where(row.session_id.in_(beside))
+    found = select(row.session_id).where(
+        row.state == state,
+        row.due_at <= claims.seconds_ago(for_s),
+        row.lane.not_in(their_lanes),
+    )
+    return tx.scalars(found.limit(1)).one_or_none()
+
+
+def _take(
+    tx: Session, statement: CompiledStatement, state: str, *, lease_s: float, **values: object
+) -> Any:
     """Claim the next row, and record whose turn it was, in one statement; None without a row."""
-    found = statement.run(tx, state=state, lease_s=lease_s, priorities=priorities())
+    found = statement.run(tx, state=state, lease_s=lease_s, priorities=priorities(), **values)
     return found.fetchone()
 
 
@@ -119,9 +149,8 @@ def claim(found: str, claimed: str) -> TextClause:
 # In both claims a lateral join visits the rows on its left in their order and stops at the limit:
 # only the claimed row is locked, and rows locked by other claims are skipped.
 
-#: Claims the first session found, range by range.
-NEXT_SESSION = claim(
-    """
+#: Finds the first session in the ranges that fulfils another condition.
+_FOUND_SESSION = """
         SELECT ranges.priority, session.lane, session.session_id
         FROM ranges
         CROSS JOIN LATERAL (
@@ -132,13 +161,15 @@ NEXT_SESSION = claim(
               AND (lane, created_at) > (ranges.after_lane, ranges.after_time)
               AND lane <= ranges.last_lane
               AND due_at <= clock_timestamp()
+              AND {condition}
             ORDER BY lane, created_at, session_id
             LIMIT 1
             FOR NO KEY UPDATE SKIP LOCKED
         ) AS session
         LIMIT 1
-    """,
-    """
+"""
+
+_CLAIMED_SESSION = """
     UPDATE unfinished_sessions AS session
     SET attempt = session.attempt + 1,
         due_at = clock_timestamp() + make_interval(secs => :lease_s),
@@ -149,8 +180,16 @@ NEXT_SESSION = claim(
     WHERE session.session_id = found.session_id
     RETURNING found.priority, found.lane, session.session_id, session.attempt, session.uncounted,
               session.resplits, session.started_at, clock_timestamp() AS claimed_at
-    """,
-)
+"""
+
+_OF_OTHER_LANES = """lane NOT IN (
+                  SELECT lane FROM unfinished_sessions WHERE session_id = ANY (:beside)
+              )"""
+
+NEXT_SESSION = claim(_FOUND_SESSION.format(condition="true"), _CLAIMED_SESSION)
+NEXT_SESSION_BESIDE = claim(
+    _FOUND_SESSION.format(condition=_OF_OTHER_LANES), _CLAIMED_SESSION
+).bindparams(bindparam("beside", type_=ARRAY(Uuid)))
 
 #: Claims the first span found, range by range and session by session.
 NEXT_SPAN = claim(
@@ -190,4 +229,6 @@ NEXT_SPAN = claim(
     """,
 )
 
-_NEXT_SESSION, _NEXT_SPAN = map(CompiledStatement, (NEXT_SESSION, NEXT_SPAN))
+_NEXT_SESSION, _NEXT_SESSION_BESIDE, _NEXT_SPAN = map(
+    CompiledStatement, (NEXT_SESSION, NEXT_SESSION_BESIDE, NEXT_SPAN)
+)

@@ -221,6 +221,41 @@ def test_a_worker_that_claims_does_not_wait_for_one_that_has_not_committed(store
         assert [claim.work.session_id for claim in found if claim] == [first, second]
 
 
+def test_a_claim_beside_others_is_of_another_lane(store: Store, lanes: list[uuid.UUID]) -> None:
+    open_, _same, later = add(store, lanes[0]), add(store, lanes[0]), add(store, lanes[2])
+    add(store, lanes[1], state="splitting")
+    ended = uuid.uuid4()
+    found: list[uuid.UUID] = []
+    with store.transaction() as tx:
+        while claim := fair_order.next_session(
+            tx, state="queued", lease_s=30, beside=[open_, ended]
+        ):
+            found.append(claim.work.session_id)
+    assert found == [later]
+    # It counts as the turn of its lane.
+    first_of_next_lane = add(store, lanes[3])
+    assert next(drain(store)).session_id == first_of_next_lane
+
+
+def test_a_session_that_waits_beside_others_is_found(store: Store, lanes: list[uuid.UUID]) -> None:
+    open_, _same = add(store, lanes[0]), add(store, lanes[0])
+
+    def waiting(*, for_s: float) -> uuid.UUID | None:
+        with store.transaction() as tx:
+            return fair_order.waiting_session(tx, state="queued", beside=[open_], for_s=for_s)
+
+    assert waiting(for_s=0) is None
+    other = add(store, lanes[1])
+    assert waiting(for_s=0) == other
+    assert waiting(for_s=60) is None
+    with store.transaction() as tx:
+        tx.execute(text("UPDATE unfinished_sessions SET due_at = now() - interval '61 s'"))
+    assert waiting(for_s=60) == other
+    assert take(store)
+    assert take(store)
+    assert waiting(for_s=0) is None
+
+
 def test_a_row_that_another_one_refers_to_meanwhile_can_be_claimed(store: Store) -> None:
     """Writing a run locks the key of its session; the claim must not skip the session for that."""
     session_id = add(store)
