@@ -51,6 +51,9 @@ EMPTY_TRANSACTION = re.compile(r"BEGIN;\n\n((?:--[^\n]*\n\n)*)COMMIT;\n\n")
 #: The oldest release of Postgres, and the encoding of the database: file names and metadata may be
 #: any text.
 LEAST_SERVER, ENCODING = 15, "UTF8"
+#: Creates partitions and returns their names, and whether a schema has it.
+PARTITIONS = "SELECT create_partitions()"
+HAS_PARTITIONS = sqlalchemy.text("SELECT to_regproc('create_partitions') IS NOT NULL")
 #: Whether a database whose revision is unknown is one of Clamor.
 IS_OURS = sqlalchemy.text("SELECT to_regclass('audio_sessions') IS NOT NULL")
 #: The revisions before the first release, in place of which there is one.
@@ -127,9 +130,15 @@ def plan(url: str, *, to: str | None = None, chain: RevisionChain = SHIPPED) -> 
     """Return the SQL that :func:`upgrade` would run on a database."""
     with explained(), connected(url) as connection:
         pending = _after(chain, connection, to)
-        if not pending:
-            return f"-- nothing is pending: the database is at {current(connection)}\n"
-        return _written(chain, Definitions(connection, is_plan=True), current(connection), to)
+        revision = current(connection)
+        if pending:
+            written = _written(chain, Definitions(connection, is_plan=True), revision, to)
+        else:
+            written = f"-- nothing is pending: the database is at {revision}\n\n"
+        if connection.scalar(HAS_PARTITIONS):
+            # The revision that creates the function calls it.
+            written += f"-- the partitions of this month and the next three\n\n{PARTITIONS};\n"
+        return written
 
 
 def sql(*, chain: RevisionChain = SHIPPED) -> None:
@@ -331,14 +340,14 @@ def _run(execution: Running, chain: RevisionChain, what: str, **target: str) -> 
 def _create_partitions(execution: Running) -> None:
     """Create the partitions of the coming months, which an unused installation may lack."""
     connection = execution.connection
-    exists = connection.scalar(sqlalchemy.text("SELECT to_regproc('create_partitions')"))
+    exists = connection.scalar(HAS_PARTITIONS)
     connection.rollback()
-    if exists is None:
+    if not exists:
         return
 
     def run() -> None:
         with connection.begin():
-            for name in connection.scalars(sqlalchemy.text("SELECT create_partitions()")):
+            for name in connection.scalars(sqlalchemy.text(PARTITIONS)):
                 execution.say(f"partition {name} is created")
 
     execution.patiently("partitions of the coming months", run)
