@@ -59,9 +59,10 @@ check: ready ## Check lint, format, types, wording, documents, import rules and 
 	@echo "==> Imports: import-linter" && $(BIN)/lint-imports
 	@echo "==> Migrations: one head, and the same schema as the models" \
 		&& env -u DATABASE_URL -u CLAMOR_MIGRATION_URL $(BIN)/clamor migrate --check
-	@echo "==> Migrations: squawk, for what would stop the traffic" && $(SQUAWK)
+	@echo "==> Migrations: nothing that would stop the traffic" && $(LINT_MIGRATIONS)
 
-SQUAWK := mkdir -p build && $(BIN)/clamor migrate --sql > build/migrations.sql && $(BIN)/squawk build/migrations.sql
+LINT_MIGRATIONS := mkdir -p build && $(BIN)/clamor migrate --sql > build/migrations.sql \
+	&& $(BIN)/squawk build/migrations.sql && $(BIN)/python -m deploy.migration_lint build/migrations.sql
 
 FRAGMENTS := out=$$($(BIN)/towncrier build --draft --version next 2>&1) || { echo "$$out"; exit 1; }
 

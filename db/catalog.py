@@ -61,9 +61,14 @@ def _compare(
                 yield f"{name} is {found[fact]}"
             else:
                 yield (
-                    f"{name}: its {fact} is {found[fact] or 'empty'},"
-                    f" and that of the models {value or 'empty'}"
+                    f"{name}: its {fact} is {_on_a_line(found[fact])},"
+                    f" and that of the models {_on_a_line(value)}"
                 )
+
+
+def _on_a_line(value: str) -> str:
+    """Return a value, such as the body of a function, on one line."""
+    return " ".join(value.split()) or "empty"
 
 
 def _expected(connection: Connection) -> Objects:

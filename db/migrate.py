@@ -51,6 +51,11 @@ EMPTY_TRANSACTION = re.compile(r"BEGIN;\n\n((?:--[^\n]*\n\n)*)COMMIT;\n\n")
 #: The oldest release of Postgres, and the encoding of the database: file names and metadata may be
 #: any text.
 LEAST_SERVER, ENCODING = 15, "UTF8"
+#: Creates partitions and returns their names, and whether a schema has it.
+PARTITIONS = "SELECT create_partitions()"
+HAS_PARTITIONS = sqlalchemy.text("SELECT to_regproc('create_partitions') IS NOT NULL")
+#: Whether a database whose revision is unknown is one of Clamor.
+IS_OURS = sqlalchemy.text("SELECT to_regclass('audio_sessions') IS NOT NULL")
 #: The revisions before the first release, in place of which there is one.
 _UNRELEASED = frozenset({*(f"{number:04}" for number in range(1, 40)), "b001"})
 
@@ -71,9 +76,11 @@ def upgrade(
     patience_s: float = PATIENCE_S,
     say: Say | None = None,
 ) -> str:
-    """Upgrade a database to a revision (default: the newest), and return that revision.
+    """Upgrade a database to a revision (default: the newest), and return the one that it is at.
 
-    Also creates the partitions of the coming months.
+    That is another one if a later release has migrated it. Then nothing is left to do, so that the
+    migration of a release that is rolled back succeeds. Also creates the partitions of the coming
+    months.
 
     Raises
     ------
@@ -87,7 +94,11 @@ def upgrade(
         _create_partitions(execution)
         for index in invalid_indexes(execution.connection):
             execution.say(remedy(index))
-        return to or chain.head
+        revision = current(execution.connection)
+        assert revision is not None, "an upgrade leaves one"
+        if not chain.has(revision):
+            execution.say(f"revision {revision} is of a later release, and is kept")
+        return revision
 
 
 def downgrade(
@@ -119,9 +130,15 @@ def plan(url: str, *, to: str | None = None, chain: RevisionChain = SHIPPED) -> 
     """Return the SQL that :func:`upgrade` would run on a database."""
     with explained(), connected(url) as connection:
         pending = _after(chain, connection, to)
-        if not pending:
-            return f"-- nothing is pending: the database is at {current(connection)}\n"
-        return _written(chain, Definitions(connection, is_plan=True), current(connection), to)
+        revision = current(connection)
+        if pending:
+            written = _written(chain, Definitions(connection, is_plan=True), revision, to)
+        else:
+            written = f"-- nothing is pending: the database is at {revision}\n\n"
+        if connection.scalar(HAS_PARTITIONS):
+            # The revision that creates the function calls it.
+            written += f"-- the partitions of this month and the next three\n\n{PARTITIONS};\n"
+        return written
 
 
 def sql(*, chain: RevisionChain = SHIPPED) -> None:
@@ -286,15 +303,17 @@ def _running(url: str, patience_s: float, say: Say | None) -> Iterator[Running]:
 
 
 def _after(chain: RevisionChain, connection: Connection, to: str | None) -> list[Script]:
-    """Return the revisions that a database lacks."""
+    """Return the revisions that a database lacks: none if a later release has migrated it."""
     refuse_unsuitable(connection)
     revision = current(connection)
-    if revision is not None and not chain.has(revision):
-        raise MigrationError(
-            f"the database is at revision {revision}, which this release does not have: a later"
-            " release has migrated it. Use that release, or the one before it"
-        )
-    return chain.after(revision, to)
+    if revision is None or chain.has(revision):
+        return chain.after(revision, to)
+    if to is None and connection.scalar(IS_OURS):
+        return []
+    raise MigrationError(
+        f"the database is at revision {revision}, which this release does not have: use the release"
+        " that has it, or set DATABASE_URL to a database of Clamor"
+    )
 
 
 def _run(execution: Running, chain: RevisionChain, what: str, **target: str) -> None:
@@ -321,14 +340,14 @@ def _run(execution: Running, chain: RevisionChain, what: str, **target: str) -> 
 def _create_partitions(execution: Running) -> None:
     """Create the partitions of the coming months, which an unused installation may lack."""
     connection = execution.connection
-    exists = connection.scalar(sqlalchemy.text("SELECT to_regproc('create_partitions')"))
+    exists = connection.scalar(HAS_PARTITIONS)
     connection.rollback()
-    if exists is None:
+    if not exists:
         return
 
     def run() -> None:
         with connection.begin():
-            for name in connection.scalars(sqlalchemy.text("SELECT create_partitions()")):
+            for name in connection.scalars(sqlalchemy.text(PARTITIONS)):
                 execution.say(f"partition {name} is created")
 
     execution.patiently("partitions of the coming months", run)

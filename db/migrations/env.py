@@ -9,13 +9,26 @@ from __future__ import annotations
 from typing import Any
 
 from alembic import context
-from sqlalchemy import Connection
+from sqlalchemy import Connection, Table
+from sqlalchemy.schema import SchemaItem
 
 from db.engine import make_engine
 from db.tables.base import Base
 
+
+def _is_compared(
+    found: SchemaItem, _name: str | None, _kind: str, _is_of_database: bool, _other: object
+) -> bool:
+    """Whether autogenerate compares an object: not a partition, which the models do not have."""
+    return not (isinstance(found, Table) and found.dialect_options["postgresql"]["inherits"])
+
+
 #: One transaction per migration: finished ones persist if a later one fails.
-OPTIONS: dict[str, Any] = {"target_metadata": Base.metadata, "transaction_per_migration": True}
+OPTIONS: dict[str, Any] = {
+    "target_metadata": Base.metadata,
+    "transaction_per_migration": True,
+    "include_object": _is_compared,
+}
 
 
 def _migrate(connection: Connection) -> None:

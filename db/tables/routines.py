@@ -26,9 +26,11 @@ class Function:
     body: str
 
 
-#: Functions that change tables run as the owner of these, whatever the role of their caller. The
-#: search path is that of their creation, so that the caller cannot make them find other tables.
-_AS_OWNER = "SECURITY DEFINER SET search_path FROM CURRENT SET timezone = 'UTC'"
+#: Functions that use tables keep the search path of their creation: a session with another one,
+#: such as an administrator's, can call them, and cannot make them find other tables.
+_OWN_PATH = "SET search_path FROM CURRENT"
+#: Those that change tables run as the owner of these, whatever the role of their caller.
+_AS_OWNER = f"SECURITY DEFINER {_OWN_PATH} SET timezone = 'UTC'"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -73,6 +75,7 @@ FUNCTIONS = (
         name="queue_webhook_deliveries",
         returns="trigger",
         language="plpgsql",
+        options=_OWN_PATH,
         comment="Add a delivery for each webhook that is notified of the session.",
         # The lock of the webhook's key is the one that the foreign key would take a moment later.
         # Taken here it skips a webhook that is being removed, where the foreign key would refuse

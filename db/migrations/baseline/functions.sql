@@ -1,4 +1,9 @@
--- Functions that triggers use.
+-- What the functions of all files need.
+
+
+-- Those that use tables keep this search path: a caller with another one must neither fail nor make
+-- them find tables of its own.
+SELECT set_config('search_path', quote_ident(current_schema()) || ', pg_temp', true);
 
 
 CREATE FUNCTION uuid_v7() RETURNS uuid LANGUAGE sql AS $$

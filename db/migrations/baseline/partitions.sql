@@ -1,11 +1,6 @@
 -- Partitions of a month each, and the functions that create and drop them for the application.
 
 
--- The functions below keep this search path: their caller has another role, and must not make them
--- find tables of its own.
-SELECT set_config('search_path', quote_ident(current_schema()) || ', pg_temp', true);
-
-
 CREATE FUNCTION create_partitions() RETURNS SETOF text LANGUAGE plpgsql
 SECURITY DEFINER SET search_path FROM CURRENT SET timezone = 'UTC' SET lock_timeout = '5s' AS $$
 DECLARE

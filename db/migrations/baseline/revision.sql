@@ -2,6 +2,10 @@
 -- read it: default privileges have given them more.
 
 
+COMMENT ON TABLE alembic_version IS 'The single row that names the revision of the schema.';
+COMMENT ON COLUMN alembic_version.version_num IS
+    'The newest revision that clamor migrate has run; db/migrations/versions has them.';
+
 DO $$
 DECLARE
     other regrole;

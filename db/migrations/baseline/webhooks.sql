@@ -125,7 +125,8 @@ CREATE INDEX ix_webhook_deliveries_pending
 -- FOR KEY SHARE takes the lock that the foreign key would take a moment later. Taken here it skips
 -- a webhook that is being removed, where the foreign key would refuse the end of the session. It
 -- neither delays changes of a webhook nor waits for them.
-CREATE FUNCTION queue_webhook_deliveries() RETURNS trigger LANGUAGE plpgsql AS $$
+CREATE FUNCTION queue_webhook_deliveries() RETURNS trigger LANGUAGE plpgsql
+SET search_path FROM CURRENT AS $$
 BEGIN
     INSERT INTO webhook_deliveries (id, webhook_id, type, session_id)
     SELECT uuid_v7(), webhooks.id, 'session.' || NEW.state, NEW.id

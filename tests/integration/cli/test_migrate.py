@@ -176,7 +176,6 @@ def test_status(clamor_migrate: Migrate, database_url: str) -> None:
         connection.execute("UPDATE alembic_version SET version_num = '9999'")
         later = json.loads(clamor_migrate(database_url, "--status", "--json"))
         assert later == newest | {"revision": "9999", "is_known": False, "differences": None}
-        assert clamor_migrate(database_url, code=1) == sentence("a later release")
         clamor_migrate(database_url, "--check", code=1)
         connection.execute("DELETE FROM alembic_version")
     status = json.loads(clamor_migrate(database_url, "--status", "--json"))
@@ -188,6 +187,22 @@ def test_status(clamor_migrate: Migrate, database_url: str) -> None:
     assert "revisions are pending: run clamor migrate" in clamor_migrate(
         database_url, "--check", code=1
     )
+
+
+def test_a_release_that_is_rolled_back_migrates_nothing(
+    clamor_migrate: Migrate, database_url: str
+) -> None:
+    """Its migration runs before its processes, which start only if it has succeeded."""
+    with psycopg.connect(database_url, autocommit=True) as connection:
+        connection.execute("UPDATE alembic_version SET version_num = '9999'")
+        assert clamor_migrate(database_url) == "at revision 9999\n"
+        plan = clamor_migrate(database_url, "--plan")
+        assert plan.startswith("-- nothing is pending: the database is at 9999")
+        to_ours = clamor_migrate(database_url, "--to", migrate.head(), code=1)
+        assert to_ours == sentence("a later release")
+        # The database of another application that uses Alembic is not taken for one of Clamor.
+        connection.execute("ALTER TABLE audio_sessions RENAME TO songs")
+        assert clamor_migrate(database_url, code=1) == sentence("a later release")
 
 
 #: What a check finds: a statement, and words of the line about it.

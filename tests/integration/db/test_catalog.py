@@ -188,6 +188,20 @@ def test_each_difference_is_named(connection: Connection, change: str, lines: li
     assert catalog.differences(connection) == expected
 
 
+def test_the_body_of_a_function_is_on_one_line(connection: Connection) -> None:
+    connection.execute(
+        text(
+            "CREATE OR REPLACE FUNCTION uuid_v7() RETURNS uuid LANGUAGE sql"
+            " AS 'SELECT NULL::uuid\n'"
+        )
+    )
+    [line] = [each for each in catalog.differences(connection) if "its body" in each]
+    assert line.startswith(
+        "function uuid_v7(): its body is SELECT NULL::uuid, and that of the models --"
+    )
+    assert "\n" not in line
+
+
 def test_objects_of_extensions_are_not_compared(connection: Connection) -> None:
     connection.execute(text("CREATE EXTENSION pg_stat_statements"))
     views = text("SELECT to_regclass('pg_stat_statements')")

@@ -87,6 +87,28 @@ def test_the_baseline_brings_the_rows_that_the_code_relies_on(connection: Connec
         connection.execute(text("INSERT INTO installation DEFAULT VALUES"))
 
 
+def test_a_new_revision_begins_without_a_change(connection: Connection) -> None:
+    """Autogenerate would drop the partitions, which the models do not have."""
+    command.check(migrate.config(connection))
+
+
+def test_every_table_and_column_has_a_comment(connection: Connection) -> None:
+    """That of Alembic too. Partitions are described by their tables."""
+    without = connection.scalars(
+        text(
+            """
+            SELECT concat_ws('.', relname, attname) FROM pg_class
+            LEFT JOIN pg_attribute ON attrelid = pg_class.oid AND attnum > 0 AND NOT attisdropped
+            WHERE relnamespace = 'public'::regnamespace AND relkind IN ('r', 'p')
+              AND NOT relispartition
+              AND (obj_description(pg_class.oid, 'pg_class') IS NULL
+                   OR col_description(pg_class.oid, attnum) IS NULL)
+            """
+        )
+    )
+    assert without.all() == []
+
+
 def test_the_printed_sql_makes_the_same_schema(
     postgres_url: str, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -106,6 +106,14 @@ def test_a_migration_creates_this_month_and_three_more(database_url: str) -> Non
     assert said == []
 
 
+def test_the_plan_has_the_partitions_too(database_url: str) -> None:
+    drop_all(database_url)
+    plan = migrate.plan(database_url)
+    with psycopg.connect(database_url, autocommit=True) as connection:
+        connection.execute(plan.encode())
+    assert partitions.names(database_url) == AHEAD
+
+
 @contextmanager
 def clock_at(connection: psycopg.Connection[Any], now: str) -> Iterator[None]:
     """Let the two functions take another time for the present one."""

@@ -124,6 +124,37 @@ def test_the_application_does_all_the_work(runtime: Runtime, api: Api, admin: Ap
     assert train(admin, runtime, *labelled.clips(), name="hums")["state"] == "completed"
 
 
+def test_a_session_is_ended_under_another_search_path(roles: WithRoles) -> None:
+    """As an administrator does, whose search path has no schema of Clamor."""
+    ids = {"user": uuid.uuid4(), "webhook": uuid.uuid4(), "session": uuid.uuid4()}
+    with psycopg.connect(roles.app_url) as app:
+        app.execute("INSERT INTO users VALUES (%(user)s, 'path@example.org', 'path')", ids)
+        app.execute(
+            "INSERT INTO webhooks (id, user_id, url, all_sessions, secret, state)"
+            " VALUES (%(webhook)s, %(user)s, 'https://example.org', true, 'secret', 'active')",
+            ids,
+        )
+        app.execute(
+            "INSERT INTO audio_sessions (id, user_id, file_name, recording_key, state)"
+            " VALUES (%(session)s, %(user)s, 'a.wav', 'a', 'queued')",
+            ids,
+        )
+    cancel = sql.SQL("UPDATE {} SET state = 'cancelled' WHERE id = %(session)s").format(
+        sql.Identifier(roles.names.schema, "audio_sessions")
+    )
+    with psycopg.connect(roles.app_url) as app:
+        app.execute("SET search_path = pg_temp")
+        app.execute("CREATE TEMP TABLE webhook_deliveries (id uuid)")
+        app.execute(cancel, ids)
+    with psycopg.connect(roles.app_url) as app:
+        [(kind,)] = app.execute(
+            "SELECT type FROM webhook_deliveries WHERE session_id = %(session)s", ids
+        ).fetchall()
+        assert kind == "session.cancelled"
+        app.execute("DELETE FROM audio_sessions WHERE id = %(session)s", ids)
+        app.execute("DELETE FROM users WHERE id = %(user)s", ids)
+
+
 def test_the_application_does_the_chores(runtime: Runtime) -> None:
     old = add(runtime, b"x")
     with runtime.store.transaction() as tx:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from importlib import import_module, resources
+from pathlib import Path
 
 import pytest
 
@@ -22,6 +23,8 @@ INDEXES = {
         r"((?:^--.*\n)+)CREATE (?:UNIQUE )?INDEX (\w+)", SQL, re.MULTILINE
     )
 }
+ROOT = Path(__file__).resolve().parents[3]
+DOCUMENTS = [*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")]
 #: A module of queries, a function of it, and further functions after commas.
 QUERIES = re.compile(r"\b(\w+_queries|fair_order)\.(\w+(?:, \w+\b(?!\.))*)")
 
@@ -46,6 +49,16 @@ def test_the_queries_of_an_index_exist(index: str) -> None:
         assert hasattr(found, first), f"{module}.{first}"
         for name in others:
             assert hasattr(found, name), f"{module}.{name}"
+
+
+def test_documents_name_indexes_and_constraints_that_exist() -> None:
+    named = {
+        name
+        for file in DOCUMENTS
+        for name in re.findall(r"\b(?:ix|uq|pk|fk|ck)_\w+", file.read_text(encoding="utf-8"))
+    }
+    assert "ix_unfinished_sessions_turn" in named
+    assert {name for name in named if not re.search(rf"\b{name}\b", SQL)} == set()
 
 
 def test_functions_and_triggers_are_those_of_the_code() -> None:

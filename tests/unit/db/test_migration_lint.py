@@ -10,6 +10,7 @@ import pytest
 
 from db import migrate
 from db.migration.chain import VERSIONS, RevisionChain
+from deploy import migration_lint
 
 ROOT = Path(__file__).resolve().parents[3]
 SQUAWK = Path(sys.executable).with_name("squawk")
@@ -47,6 +48,26 @@ UNSAFE = {
     """op.execute("ALTER TABLE users ALTER COLUMN name SET NOT NULL")""": [
         "adding-not-nullable-field"
     ],
+    """steps.add_column("users", "age uuid DEFAULT gen_random_uuid()")""": [
+        "adding-field-with-default"
+    ],
+    """steps.add_column("users", "age uuid REFERENCES webhooks")""": [
+        "adding-foreign-key-constraint"
+    ],
+    """steps.add_column("users", "age integer CHECK (age > 0)")""": ["check-of-new-column"],
+    """op.execute("ALTER TABLE users ADD age numeric(4, 1) DEFAULT 1 CHECK (age > 0)")""": [
+        "check-of-new-column"
+    ],
+    """op.execute("UPDATE users SET name = 'x' WHERE name = '$1'")""": ["whole-table-write"],
+    """steps.brief("old requests", "DELETE FROM idempotent_requests")""": ["whole-table-write"],
+    """op.execute("WITH old AS (SELECT id FROM users) UPDATE users SET name = 'x' FROM old")""": [
+        "whole-table-write"
+    ],
+    """op.execute("ALTER TABLE turns SET UNLOGGED")""": ["table-rewrite"],
+    """op.execute("CLUSTER users USING pk_users")""": ["table-rewrite"],
+    """op.execute("VACUUM (ANALYZE, FULL) users")""": ["table-rewrite"],
+    """op.execute("LOCK TABLE users IN SHARE MODE")""": ["table-lock"],
+    """op.execute("TRUNCATE turns")""": ["table-lock"],
 }
 SAFE = {
     "each step": """steps.add_column("users", "age integer")
@@ -71,6 +92,22 @@ SAFE = {
         DROP TABLE turns
         '''
     )""",
+    "another exception": """op.execute(
+        '''
+        -- Twelve rows.
+        -- lint-ignore whole-table-write
+        UPDATE turns SET lane = DEFAULT
+        '''
+    )""",
+    "a check beside a new column": """op.execute(
+        "ALTER TABLE users ADD COLUMN age integer, ADD CONSTRAINT c CHECK (age > 0) NOT VALID"
+    )""",
+    "words in texts and bodies": """op.execute(
+        "COMMENT ON TABLE users IS 'A text; UPDATE users, it says: TRUNCATE users;'"
+    )
+    op.execute(
+        "CREATE FUNCTION f() RETURNS void LANGUAGE sql AS $$ SELECT 1; DELETE FROM users; $$"
+    )""",
 }
 
 
@@ -88,7 +125,7 @@ def lint(folder: Path, sql: str) -> list[str]:
     assert run.returncode in (0, 1), run.stderr
     found = [line.split("warning: ")[1].split()[0] for line in run.stdout.splitlines() if line]
     assert bool(found) == bool(run.returncode), run.stdout + run.stderr
-    return found
+    return found + [line.split(": ")[1] for line in migration_lint.findings(sql)]
 
 
 def sql_with(folder: Path, body: str, capsys: pytest.CaptureFixture[str]) -> str:
@@ -103,6 +140,20 @@ def sql_with(folder: Path, body: str, capsys: pytest.CaptureFixture[str]) -> str
 def test_the_migrations_pass(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     migrate.sql()
     assert lint(tmp_path, capsys.readouterr().out) == []
+
+
+def test_the_command_names_the_line_and_what_to_write_instead(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = tmp_path / "migrations.sql"
+    monkeypatch.setattr(sys, "argv", ["lint", str(file)])
+    file.write_text("SELECT 1;\n\n-- a comment; with a semicolon\nTRUNCATE users;\n")
+    assert migration_lint.main() == 1
+    [line] = capsys.readouterr().out.splitlines()
+    assert line.startswith(f"{file}:4: table-lock: ")
+    assert "db.migration.steps" in line
+    file.write_text("SELECT 1;\n")
+    assert migration_lint.main() == 0
 
 
 @pytest.mark.parametrize(("body", "rules"), UNSAFE.items())
