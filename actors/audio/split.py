@@ -14,7 +14,8 @@ import structlog
 from numpy.typing import NDArray
 from sqlalchemy.orm import Session
 
-from actors.audio import base_types, limits, privacy, products, progress, stored_pcm
+from actors.audio import base_types, privacy, products, progress, stored_pcm
+from actors.audio.allowance import Allowance
 from actors.execution import runner
 from actors.execution.failures import still_there
 from actors.execution.lease import Lease
@@ -145,7 +146,8 @@ def split(
     Raises
     ------
     Permanent
-        ``too-long`` if the recording is longer than ``most_s``, whatever its header says.
+        ``too-long`` if the recording is longer than ``most_s``, whatever its header says;
+        ``quota-exceeded`` if it costs more than was reserved, and its user has nothing left.
     """
     privacy.require_mutable(session, runtime.tagger)
     with privacy.audio_is_needed(session):
@@ -155,7 +157,8 @@ def split(
         )
         tagger = runtime.tagger
         keys = (pcm_key, None if tagger is None else wide_key)
-        prepared, picture = _decode(runtime, session, keys, most_s=most_s, tell=tell)
+        allowance = Allowance(runtime, session, most_s=most_s)
+        prepared, picture = _decode(runtime, session, keys, allowance=allowance, tell=tell)
         calibration_db = _calibration_db(runtime, session, prepared.totals.used, lease)
     runtime.blobs.put(levels_key, prepared.levels.to_bytes())
     if prepared.bands is not None:
@@ -240,7 +243,7 @@ def _decode(
     session: AudioSession,
     keys: PcmKeys,
     *,
-    most_s: float,
+    allowance: Allowance,
     tell: Callable[[float], None],
 ) -> tuple[Prepared, Spectrogram]:
     """Decode a recording into audio and a spectrogram; ``tell`` takes the share decoded so far.
@@ -250,12 +253,16 @@ def _decode(
     """
     assert session.n_channels is not None
     used = channels.assumed(session.channel, n_channels=session.n_channels)
-    prepared, picture = _decode_channels(runtime, session, keys, used, most_s=most_s, tell=tell)
+    prepared, picture = _decode_channels(
+        runtime, session, keys, used, allowance=allowance, tell=tell
+    )
     usable = [index for index in used if index not in prepared.bad_channels]
     if usable != used:
         # The levels of all channels lack the holes of the bad ones.
         used = usable
-        prepared, picture = _decode_channels(runtime, session, keys, used, most_s=most_s, tell=tell)
+        prepared, picture = _decode_channels(
+            runtime, session, keys, used, allowance=allowance, tell=tell
+        )
     chosen = channels.chosen(session.channel, prepared.totals.channels)
     if chosen == used:
         return prepared, picture
@@ -266,7 +273,7 @@ def _decode(
         keys,
         chosen,
         measured=prepared.totals.channels,
-        most_s=most_s,
+        allowance=allowance,
         tell=tell,
     )
 
@@ -290,7 +297,7 @@ def _decode_channels(
     used: Sequence[int],
     *,
     measured: Sequence[ChannelTotals] = (),
-    most_s: float,
+    allowance: Allowance,
     tell: Callable[[float], None],
 ) -> tuple[Prepared, Spectrogram]:
     with (
@@ -302,7 +309,7 @@ def _decode_channels(
         picture = Spectrogram()
 
         def on_progress(decoded_s: float) -> None:
-            limits.check_duration(decoded_s, most_s=most_s)
+            allowance.check(decoded_s)
             # Some headers lack the length of the recording; then the position in the file counts.
             if promised:
                 tell(decoded_s * decoder.format.rate_hz / promised)

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import NamedTuple
 
-from sqlalchemy import case, func, select, text
+from sqlalchemy import case, func, select, text, update
 from sqlalchemy.orm import Session
 
 from db.statements import CompiledStatement
@@ -15,6 +15,7 @@ from db.tables.accounts import User
 from db.tables.exports import Export
 from db.tables.sessions import PRIORITIES, UNFINISHED_STATES, AudioSession
 from db.tables.training import TrainingJob, Validation
+from db.tables.unfinished import UnfinishedSession
 from db.tables.usage_limits import UsageMonth
 
 
@@ -114,6 +115,23 @@ _ANY_TURN = {"states": list(UNFINISHED_STATES), "priorities": list(range(len(PRI
 def audio_this_month(tx: Session, user_id: uuid.UUID) -> MonthlyAudio:
     """Return the audio that a user has used and reserved this month."""
     return MonthlyAudio(*tx.execute(_THIS_MONTH, {"user_id": user_id, **_ANY_TURN}).one())
+
+
+def audio_limit_s(tx: Session, user_id: uuid.UUID) -> float | None:
+    """Return a user's own limit of audio per month; None if the limit of the installation holds."""
+    return tx.scalar(select(User.max_audio_s_per_month).where(User.id == user_id))
+
+
+def reserved_s(tx: Session, session_id: uuid.UUID) -> float:
+    """Return the seconds of audio that are reserved for a session; 0 if it has ended."""
+    reserved = UnfinishedSession.reserved_s
+    return tx.scalar(select(reserved).where(UnfinishedSession.session_id == session_id)) or 0.0
+
+
+def reserve(tx: Session, session_id: uuid.UUID, *, audio_s: float) -> None:
+    """Reserve seconds of audio for a session, in place of what was reserved for it."""
+    session = update(UnfinishedSession).where(UnfinishedSession.session_id == session_id)
+    tx.execute(session.values(reserved_s=audio_s))
 
 
 def lock_user(tx: Session, user_id: uuid.UUID) -> None:

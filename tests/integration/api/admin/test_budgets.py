@@ -13,7 +13,7 @@ import pytest
 from actors.execution.runtime import Runtime
 from actors.recovery import Recovery
 from services.http import quotas
-from tests.support import accounts, recordings
+from tests.support import accounts, decompression_bombs, recordings
 from tests.support.api import Api, client_of
 from tests.support.pipeline import run_to_the_end, session, split
 
@@ -94,6 +94,38 @@ def test_samples_are_what_counts(runtime: Runtime) -> None:
     run_to_the_end(runtime, made["id"])
     told = usage(api)
     assert (told["used_s"], told["reserved_s"]) == (16, 0)
+
+
+#: A minute of silence, whose header lacks its length: a second by its size.
+UNDECLARED = decompression_bombs.without_length(decompression_bombs.long_silence(1))
+
+
+def test_recordings_that_promise_too_little_exceed_the_quota_by_one_at_most(
+    runtime: Runtime,
+) -> None:
+    runtime.settings = replace(runtime.settings, max_audio_s_per_month=30.0)
+    api = limited(runtime, max_audio_s_per_month=30.0)
+    posted = [api.simulate_post("/v1/sessions", body=UNDECLARED, headers=WAV) for _ in range(5)]
+    assert [each.status_code for each in posted] == [202] * 5
+    assert usage(api)["reserved_s"] < 30
+    ended = [run_to_the_end(runtime, each.json["id"]) for each in posted]
+    assert [each.state for each in ended] == ["completed"] + ["failed"] * 4
+    assert {each.problem["code"] for each in ended[1:] if each.problem} == {"quota-exceeded"}
+    # Of the refused ones, what was decoded until then counts, and nothing stays reserved.
+    told = usage(api)
+    assert 60 < told["used_s"] < 90
+    assert told["reserved_s"] == 0
+    assert post(api).status_code == 403
+
+
+def test_a_recording_that_promises_too_little_reserves_the_rest(runtime: Runtime) -> None:
+    runtime.settings = replace(runtime.settings, max_audio_s_per_month=300.0)
+    api = limited(runtime, max_audio_s_per_month=300.0)
+    ids = [
+        api.simulate_post("/v1/sessions", body=UNDECLARED, headers=WAV).json["id"] for _ in range(2)
+    ]
+    assert [run_to_the_end(runtime, each).state for each in ids] == ["completed"] * 2
+    assert (usage(api)["used_s"], usage(api)["reserved_s"]) == (120, 0)
 
 
 def test_unfinished_sessions_have_a_limit(runtime: Runtime) -> None:
