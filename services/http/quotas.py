@@ -4,8 +4,8 @@ Audio is reserved when a recording is accepted, in the transaction that creates 
 its header promises, or its size. Workers count it instead when it is decoded
 (``actors/audio/split.py``). A recording is accepted while something of the quota is left, so a
 month may end above the limit by one recording: one that promised too little reserves more while it
-is decoded (``actors/audio/allowance.py``). Only callers with such a limit cost a statement, and wait
-for one another.
+is decoded (``actors/audio/allowance.py``). Only callers with such a limit cost a statement, and
+wait for one another.
 
 The numbers of unfinished sessions and of stored bytes are read once in a while and continued by
 this process in between: they may be exceeded by what other processes accept in that time.

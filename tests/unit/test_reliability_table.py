@@ -1,4 +1,4 @@
-"""Documents name the test of each of their promises: the test must exist."""
+"""Documents name the tests of their promises: each of them must exist."""
 
 from __future__ import annotations
 
@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 TESTS = Path(__file__).parents[1]
-DOCS = TESTS.parent / "docs"
+ROOT = TESTS.parent
+DOCS = ROOT / "docs"
 #: Short names that the document uses for files it names often.
 SHORT = {
     "windows": "integration/audio/test_failure_windows.py",
@@ -34,3 +35,15 @@ def test_every_test_that_a_table_names_is_there(document: str, least: int) -> No
         if not re.search(rf"^def {test}\b", (TESTS / file).read_text(), re.MULTILINE)
     ]
     assert not missing
+
+
+@pytest.mark.parametrize(
+    "document", sorted(ROOT.glob("*.md")) + sorted(DOCS.rglob("*.md")), ids=lambda each: each.name
+)
+def test_every_file_of_a_test_that_a_document_names_is_there(document: Path) -> None:
+    # Named from the root, or as in the tables from the folder of the tests.
+    named = re.findall(
+        r"`(?:tests/)?((?:unit|integration|acceptance|chaos|support|benchmarks)/[\w/.]+)",
+        document.read_text(),
+    )
+    assert [each for each in named if not (TESTS / each).exists()] == []

@@ -51,6 +51,9 @@ _DTYPES = ("f2", "f4", "i2", "i4")
 _LENGTH = struct.Struct("<I")
 _DIGEST_BYTES = 32
 _REQUIRED = ("name", "version", "algorithm", "feature_version", "classes")
+#: The fields that are shown, and the most characters of each, well above those of any model.
+_SHOWN = ("name", "version", "algorithm")
+_MOST_CHARS = 1_000
 #: Fields of a file's header that describe its layout; they are not part of `Classifier.header`.
 _LAYOUT = ("arrays", "members", "head")
 
@@ -147,6 +150,11 @@ def _is_storable(text: str) -> bool:
 def _with_fields(header: object) -> JsonDict:
     if not isinstance(header, dict) or any(field not in header for field in _REQUIRED):
         raise ModelError(f"a model's header has {', '.join(_REQUIRED)}")
+    shown = [header[field] for field in _SHOWN]
+    if not all(isinstance(each, str) and 0 < len(each) <= _MOST_CHARS for each in shown):
+        raise ModelError(
+            f"a model's {', '.join(_SHOWN)} are texts of up to {_MOST_CHARS} characters"
+        )
     if header["feature_version"] != FEATURE_VERSION:
         raise ModelError(
             f"the model was made for version {str(header['feature_version'])[:20]} of the features,"

@@ -56,10 +56,11 @@ def receive(
     source = _form(req) if has_form else _raw(req, max_bytes)
     counted = _Counted(source, max_bytes)
     try:
-        blobs.put(key, counted)
+        counted.begin()
     except UnknownFormat as error:
         hint = "" if has_form else _other_body(counted.head)
         raise UnknownFormat(f"{hint}{error}") from None
+    blobs.put(key, counted)
     return counted.upload(file_name or source.name)
 
 
@@ -92,6 +93,7 @@ def receive_part(
     """
     source = _Source(part.filename or "", part.stream, check_end)
     counted = _Counted(source, max_bytes)
+    counted.begin()
     blobs.put(key, counted)
     return counted.upload(source.name)
 
@@ -148,10 +150,10 @@ def check_name(name: str | None) -> None:
 
 
 class _Counted:
-    """Iterates over the pieces of a source and counts its bytes.
+    """Iterates over the pieces of a source and counts its bytes, after :meth:`begin`.
 
-    Rejects a body that is not audio, too large, or truncated. It raises while the blob store reads,
-    so that the store discards the partial blob.
+    Rejects a body that is too large or truncated. It raises while the blob store reads, so that the
+    store discards the partial blob.
     """
 
     def __init__(self, source: _Source, max_bytes: int) -> None:
@@ -160,6 +162,7 @@ class _Counted:
         self.n_bytes = 0
         #: The first bytes.
         self.head = b""
+        self._first = b""
 
     def upload(self, file_name: str) -> Upload:
         """Return the upload once it has been stored."""
@@ -170,7 +173,7 @@ class _Counted:
         )
 
     def __iter__(self) -> Iterator[bytes]:
-        piece = self._first_piece()
+        piece = self._first
         while piece:
             self.n_bytes += len(piece)
             if self.n_bytes > self._max_bytes:
@@ -179,8 +182,13 @@ class _Counted:
             piece = self._source.stream.read(PIECE_BYTES)
         self._source.check_end(self.n_bytes)
 
-    def _first_piece(self) -> bytes:
-        """Return the first piece if it can be the beginning of a recording."""
+    def begin(self) -> None:
+        """Read the first piece; what is no recording is rejected before the store is used.
+
+        Raises
+        ------
+        EmptyUpload, UnknownFormat
+        """
         piece = self._source.stream.read(PIECE_BYTES)
         # A read may return very few bytes.
         while 0 < len(piece) < formats.HEAD_BYTES:
@@ -193,4 +201,4 @@ class _Counted:
         self.head = piece[: formats.HEAD_BYTES]
         if formats.container_of(self.head) is None:
             raise UnknownFormat(UNKNOWN)
-        return piece
+        self._first = piece

@@ -130,6 +130,20 @@ def test_what_cannot_be_written_is_sent_again_later(runtime: Runtime, api: Api) 
             assert tx.execute(text(f"SELECT count(*) FROM {table}")).scalar_one() == 0  # noqa: S608
 
 
+def test_what_is_no_recording_does_not_reach_the_store(runtime: Runtime, api: Api) -> None:
+    part = b'--x\r\nContent-Disposition: form-data; name="file"; filename="a.wav"\r\n\r\n%s\r\n'
+    form = {"Content-Type": "multipart/form-data; boundary=x"}
+    with outages.away(runtime.settings.blob_url):
+        for content, status in ((b"", 400), (b"no recording at all", 415)):
+            body = part % content + b"--x--\r\n"
+            assert api.simulate_post("/v1/sessions", body=content).status_code == status
+            assert api.simulate_post("/v1/sessions", body=body, headers=form).status_code == status
+            batch = api.simulate_post("/v1/batches", body=body, headers=form).json
+            assert batch["files"] == {"refused": 1}
+            [item] = api.simulate_get(f"/v1/batches/{batch['id']}/items").json["items"]
+            assert "could not be stored" not in item["reason"]
+
+
 @pytest.mark.parametrize("what", ["recording", "spectrogram", "model", "confusion"])
 def test_a_caller_that_has_it_is_not_sent_it_again(
     runtime: Runtime, api: Api, reads: dict[str, str], what: str

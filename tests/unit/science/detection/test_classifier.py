@@ -304,6 +304,18 @@ def test_values_that_no_database_stores_are_refused(value: str) -> None:
         Classifier.from_bytes(sealed(crafted, data[start + length : -32]))
 
 
+@pytest.mark.parametrize("field", ["name", "version", "algorithm"])
+@pytest.mark.parametrize("value", [None, 7, "", ["a"], "a" * 100_000])
+def test_what_is_shown_of_a_model_is_short_text(field: str, value: object) -> None:
+    data = model().to_bytes()
+    (length,) = struct.unpack_from("<I", data, len(MAGIC))
+    start = len(MAGIC) + 4
+    layout = json.loads(data[start : start + length])
+    text = json.dumps({**layout, field: value}).encode()
+    with pytest.raises(ModelError, match="are texts"):
+        Classifier.from_bytes(sealed(text, data[start + length : -32]))
+
+
 @pytest.mark.parametrize("n_forests", [2_000, 20_000])
 def test_more_estimators_than_any_model_has_are_refused_at_once(n_forests: int) -> None:
     began = time.monotonic()
