@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 import sys
+import threading
 from typing import Any
 
 import structlog
@@ -52,6 +53,30 @@ def configure(level: str) -> None:
     # These log every request, with URLs that may contain secrets.
     for name in ("httpx", "httpcore"):
         logging.getLogger(name).setLevel(logging.WARNING)
+    _log_what_python_prints()
+
+
+def _log_what_python_prints() -> None:
+    """Log warnings and uncaught errors, which Python would print as text of several lines."""
+    logging.captureWarnings(True)
+    log = structlog.get_logger(__name__)
+
+    def of_process(kind: type[BaseException], error: BaseException, _trace: object) -> None:
+        if issubclass(kind, KeyboardInterrupt):
+            sys.__excepthook__(kind, error, error.__traceback__)
+        else:
+            log.error("uncaught", thread=None, exc_info=error)
+
+    def of_thread(ended: threading.ExceptHookArgs) -> None:
+        if ended.exc_value is not None:
+            log.error(
+                "uncaught", thread=ended.thread and ended.thread.name, exc_info=ended.exc_value
+            )
+
+    def unraisable(failed: sys.UnraisableHookArgs) -> None:
+        log.error("unraisable", place=repr(failed.object), exc_info=failed.exc_value)
+
+    sys.excepthook, threading.excepthook, sys.unraisablehook = of_process, of_thread, unraisable
 
 
 def _without_critical(
