@@ -73,12 +73,19 @@ class _Numbers:
                     self._known.popitem(last=False)
         return number
 
-    def add(self, user_id: uuid.UUID, more: int) -> None:
-        """Continue the number of a user."""
+    def take(self, user_id: uuid.UUID, more: int, *, most: int | None) -> int | None:
+        """Continue the number of a user that is below ``most``; return the number of any other.
+
+        A number that has not been read is not continued.
+        """
         with self._lock:
-            if user_id in self._known:
-                number, read_s = self._known[user_id]
-                self._known[user_id] = number + more, read_s
+            if user_id not in self._known:
+                return None
+            number, read_s = self._known[user_id]
+            if most is not None and number >= most:
+                return number
+            self._known[user_id] = number + more, read_s
+            return None
 
 
 class Quota:
@@ -126,23 +133,27 @@ class Quota:
         if most_bytes is not None and (used := self._bytes.of(user_id)) >= most_bytes:
             raise StorageQuotaExceeded(BYTES, used=used, most=most_bytes)
 
-    def reserve(self, tx: Session, caller: Principal) -> None:
-        """Check the quota of audio in the transaction that creates a session with a reservation.
+    def reserve(self, tx: Session, caller: Principal, *, size_bytes: int = 0) -> None:
+        """Check all limits in the transaction that creates a session, and count it.
 
-        Transactions of other requests of the user wait for its end.
+        Other requests of the user may have reached a limit while its recording arrived. With a
+        limit of audio, the transactions of other requests of the user wait for the end of this one.
 
         Raises
         ------
-        QuotaExceeded
+        QuotaExceeded, StorageQuotaExceeded, TooManyUnfinished
         """
+        user_id = caller.user_id
         if self.limit_s(caller.max_audio_s_per_month) is not None:
-            usage_limit_queries.lock_user(tx, caller.user_id)
+            usage_limit_queries.lock_user(tx, user_id)
             self._check_audio(tx, caller)
-
-    def accepted(self, user_id: uuid.UUID, *, size_bytes: int = 0) -> None:
-        """Count a session that was created for a user."""
-        self._sessions.add(user_id, 1)
-        self._bytes.add(user_id, size_bytes)
+        most = self._settings.max_unfinished_sessions
+        if (used := self._sessions.take(user_id, 1, most=most)) is not None:
+            raise TooManyUnfinished(SESSIONS, used=used, most=most)
+        most_bytes = self._settings.max_stored_bytes
+        if (used := self._bytes.take(user_id, size_bytes, most=most_bytes)) is not None:
+            assert most_bytes is not None
+            raise StorageQuotaExceeded(BYTES, used=used, most=most_bytes)
 
     def check_jobs(self, tx: Session, user_id: uuid.UUID, limit: str) -> None:
         """Check a limit of `JOBS` in the transaction that adds one.

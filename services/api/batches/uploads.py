@@ -105,13 +105,12 @@ def _receive_one(deps: Deps, items: _Items, parts: _Files, *, caller: Principal)
         return
     try:
         with files.row_of(key, store=deps.store, blobs=deps.blobs) as tx:
-            deps.quota.reserve(tx, caller)
+            deps.quota.reserve(tx, caller, size_bytes=upload.size_bytes)
             session_id = items.take(tx, upload, key=key)
-    except QuotaExceeded as error:
+    except (QuotaExceeded, StorageQuotaExceeded, TooManyUnfinished) as error:
         items.refuse(upload.file_name, str(error))
         return
     items.settle()
-    deps.quota.accepted(caller.user_id, size_bytes=upload.size_bytes)
     deps.publisher.send(ProcessAudioFile(session_id=session_id))
 
 

@@ -108,7 +108,6 @@ def _of_url(
             traceparent=tracing.current(),
             **asked,
         )
-    deps.quota.accepted(principal(req).user_id)
     return session_id
 
 
@@ -137,7 +136,7 @@ def _of_upload(
         raise UnknownFormat(uploads.UNKNOWN)
     # An integrity error means that a concurrent identical request has created the session.
     with suppress(IntegrityError), deps.store.transaction() as tx:
-        deps.quota.reserve(tx, principal(req))
+        deps.quota.reserve(tx, principal(req), size_bytes=size_bytes)
         session_queries.add_session(
             tx,
             reserved_s=audio_cost.promised_cost_s(head, size_bytes),
@@ -149,7 +148,6 @@ def _of_upload(
             traceparent=tracing.current(),
             **asked,
         )
-    deps.quota.accepted(user_id, size_bytes=size_bytes)
     return upload_id
 
 

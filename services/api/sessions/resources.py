@@ -148,7 +148,7 @@ class SessionList(Resource):
             file_name=file_name,
         )
         with files.row_of(key, store=self.deps.store, blobs=self.deps.blobs) as tx:
-            self.deps.quota.reserve(tx, principal(req))
+            self.deps.quota.reserve(tx, principal(req), size_bytes=upload.size_bytes)
             session_queries.add_session(
                 tx,
                 reserved_s=upload.cost_s,
@@ -160,7 +160,6 @@ class SessionList(Resource):
                 traceparent=tracing.current(),
                 **columns,
             )
-        self.deps.quota.accepted(principal(req).user_id, size_bytes=upload.size_bytes)
         return session_id
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from threading import Barrier
 from typing import Any
 
 import numpy as np
@@ -23,6 +24,7 @@ SECONDS = 6
 CONTENT = recordings.encode(np.zeros(SECONDS * 16_000, np.float32), rate_hz=16_000)
 WAV = {"Content-Type": "audio/wav"}
 N_POSTS = 50
+N_AT_ONCE = 8
 
 
 def usage(api: Api) -> Any:
@@ -164,6 +166,35 @@ def test_stored_bytes_have_a_limit(runtime: Runtime) -> None:
         2 * len(CONTENT),
     )
     assert used_of(api, "stored_bytes") == (2 * len(CONTENT), 2 * len(CONTENT))
+
+
+@pytest.mark.parametrize(
+    ("name", "most", "refused"),
+    [
+        ("max_stored_bytes", 2 * len(CONTENT), "storage-quota-exceeded"),
+        ("max_unfinished_sessions", 2, "too-many-unfinished"),
+    ],
+)
+def test_what_arrives_at_once_is_counted_when_it_has_arrived(
+    runtime: Runtime, monkeypatch: pytest.MonkeyPatch, name: str, most: int, refused: str
+) -> None:
+    api = limited(runtime, **{name: most, "user_share": 1.0})
+    # Each is let in before the first has arrived.
+    arriving = Barrier(N_AT_ONCE)
+    put = runtime.blobs.put
+
+    def put_together(*given: Any) -> None:
+        arriving.wait(timeout=30)
+        put(*given)
+
+    monkeypatch.setattr(runtime.blobs, "put", put_together)
+    with ThreadPoolExecutor(N_AT_ONCE) as pool:
+        answers = list(pool.map(lambda _: post(api), range(N_AT_ONCE)))
+    assert sorted(each.status_code for each in answers)[:2] == [202, 202]
+    others = [each.json["type"] for each in answers if each.status_code != 202]
+    assert others == [f"/problems/{refused}"] * (N_AT_ONCE - 2)
+    # Nothing of the refused ones is left.
+    assert len([*runtime.blobs.keys("sessions/")]) == 2
 
 
 def test_stored_bytes_include_decoded_audio_while_it_is_stored(runtime: Runtime) -> None:
