@@ -318,19 +318,19 @@ def test_what_is_shown_of_a_model_is_short_text(field: str, value: object) -> No
 
 @pytest.mark.parametrize("n_forests", [2_000, 20_000])
 def test_more_estimators_than_any_model_has_are_refused_at_once(n_forests: int) -> None:
-    began = time.monotonic()
+    began = time.process_time()
     text = json.dumps(header(arrays=[], members=[{**MEMBER, "kind": "forest"}] * n_forests))
     with pytest.raises(ModelError, match="at most"):
         Classifier.from_bytes(sealed(text.encode()))
-    assert time.monotonic() - began < 1.0
+    assert time.process_time() - began < 1.0
 
 
 def test_reading_takes_time_by_the_size_alone() -> None:
     most = Classifier.make(header(), members=[network()] + [forest()] * (MOST_MEMBERS - 1))
     data = most.to_bytes()
-    began = time.monotonic()
+    began = time.process_time()
     assert Classifier.from_bytes(data).sha256 == most.sha256
-    assert time.monotonic() - began < 1.0
+    assert time.process_time() - began < 1.0
 
 
 def test_the_shipped_model_fits_this_release() -> None:
