@@ -50,13 +50,17 @@ class Allowance:
             self._reserved_s = self._extended_s(cost_s)
 
     def _certain_s(self) -> float:
-        """Return a cost up to which the database need not be asked, as for most recordings."""
+        """Return a cost up to which the database need not be asked: what a post reserves by size.
+
+        For recordings at an address or in the inbox, nothing, or an estimate, was reserved.
+        """
         session = self._session
         # One that was decoded, given up and then retried has already been counted.
         if session.user_id is None or session.duration_s is not None:
             return math.inf
-        is_posted = session.source_key is None and session.source_url is None
-        return (session.size_bytes or 0) / audio_cost.ASSUMED_BYTES_S if is_posted else 0.0
+        if session.source_key or session.source_url or session.batch_id:
+            return 0.0
+        return (session.size_bytes or 0) / audio_cost.ASSUMED_BYTES_S
 
     def _extended_s(self, cost_s: float) -> float:
         """Return what is reserved for the recording, which may be more than before."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -47,6 +48,16 @@ def test_named_recordings_are_copied_and_missing_ones_told(
     assert runtime.blobs.get(keys[0]) == clip
     runtime.blobs.put(keys[0], b"another")
     assert runtime.blobs.get(recording_key(uuid.UUID(found[3]["session_id"]))) == clip
+
+
+def test_named_recordings_exceed_a_quota_by_one_at_most(
+    api: Api, runtime: Runtime, clip: bytes
+) -> None:
+    runtime.settings = replace(runtime.settings, max_audio_s_per_month=0.5)
+    posted = name(api, {"keys": fill(runtime, 4, clip)})
+    work(runtime)
+    batch = look(api, posted.json)
+    assert batch["files"] == {"completed": 1, "failed": 3}
 
 
 def test_a_file_that_was_copied_before_a_restore_may_have_left_the_inbox(
