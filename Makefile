@@ -11,7 +11,7 @@ BIN := .venv/bin
 quoted = '$(subst ','\'',$(1))'
 
 .DEFAULT_GOAL := help
-.PHONY: help setup ready programs demo test test-unit chaos check references docs docs-serve lock bench bench-clip bench-accuracy base-types bench-fairness bench-exports bench-api bench-peers bench-year bench-migrations bench-retention model clean
+.PHONY: help setup ready programs demo test test-unit chaos check references docs docs-serve lock bench bench-clip bench-accuracy base-types bench-fairness bench-exports bench-api bench-peers bench-capacity bench-year bench-migrations bench-retention model clean
 
 help: ## List these commands
 	@echo "Clamor commands:"
@@ -125,6 +125,9 @@ bench-api: ready ## Compare requests per second with an equivalent on FastAPI an
 
 bench-peers: programs ## Compare with Celery programs that do the same: [ARGS="--only clips --json out.json"]
 	@$(BIN)/python -m tests.benchmarks.peers $(ARGS)
+
+bench-capacity: programs ## Measure what an hour of audio costs each part: [ARGS="--hours 0.2"]
+	@$(BIN)/python -m tests.benchmarks.capacity $(ARGS)
 
 bench-year: ready ## Measure queries and jobs with a year of data: make bench-year [ARGS="--only lists"]
 	@$(BIN)/python -m tests.benchmarks.year_figures $(ARGS)

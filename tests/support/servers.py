@@ -187,9 +187,7 @@ class PrivatePostgres:
 
     def kill(self) -> None:
         """Kill it immediately, as a failing machine does; the next start recovers."""
-        process = self._server.get_postmaster_info().process
-        if process is None:
-            raise RuntimeError("this Postgres was never started")
+        process = self.process
         process.send_signal(signal.SIGQUIT)
         process.wait(STOP_S)
 
@@ -201,10 +199,16 @@ class PrivatePostgres:
         """Continue after :meth:`freeze`."""
         self._signal_all(signal.SIGCONT)
 
-    def _signal_all(self, what: signal.Signals) -> None:
+    @property
+    def process(self) -> psutil.Process:
+        """The main process, whose children are all others."""
         process = self._server.get_postmaster_info().process
         if process is None:
             raise RuntimeError("this Postgres was never started")
+        return process
+
+    def _signal_all(self, what: signal.Signals) -> None:
+        process = self.process
         # The main process first, which then starts no others.
         process.send_signal(what)
         for child in process.children(recursive=True):
@@ -322,6 +326,11 @@ class PrivateRabbitmq:
     def thaw(self) -> None:
         """Continue after :meth:`freeze`."""
         _signal_group(self._processes[-1], signal.SIGCONT)
+
+    @property
+    def process(self) -> psutil.Process:
+        """The main process of the broker."""
+        return psutil.Process(self._processes[-1].pid)
 
     def control(self, *arguments: str) -> str:
         """Run ``rabbitmqctl`` on this broker alone; return its output.

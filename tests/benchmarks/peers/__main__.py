@@ -47,7 +47,7 @@ def main() -> int:
                     # After each section, so that an interrupted run keeps what it has.
                     figures.write_json(options.json, measured, vars(options))
     if options.report is not None:
-        figures.write_report(options.report, measured)
+        figures.write_report(options.report, measured, of="bench-peers")
     return 0
 
 

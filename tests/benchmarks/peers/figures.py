@@ -13,9 +13,6 @@ from pathlib import Path
 
 from actors.training.shipped_model import markdown
 
-#: Surround the tables in a document.
-BEGIN, END = "<!-- bench-peers: begin -->", "<!-- bench-peers: end -->"
-
 Values = dict[str, list[float]]
 
 
@@ -64,8 +61,8 @@ def write_json(path: Path, sections: Mapping[str, Section], options: Mapping[str
     path.write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")
 
 
-def write_report(path: Path, sections: Mapping[str, Section]) -> None:
-    """Replace the tables of a document.
+def write_report(path: Path, sections: Mapping[str, Section], *, of: str) -> None:
+    """Replace the tables of a document that a benchmark made, between the marks with its name.
 
     Raises
     ------
@@ -73,9 +70,9 @@ def write_report(path: Path, sections: Mapping[str, Section]) -> None:
         If the document does not mark where they stand.
     """
     text = path.read_text(encoding="utf-8")
-    before, begin, rest = text.partition(BEGIN)
-    _, end, after = rest.partition(END)
+    before, begin, rest = text.partition(f"<!-- {of}: begin -->")
+    _, end, after = rest.partition(f"<!-- {of}: end -->")
     if not (begin and end):
-        raise ValueError(f"{path} lacks {BEGIN} and {END}")
+        raise ValueError(f"{path} lacks <!-- {of}: begin --> and <!-- {of}: end -->")
     lines = [line for each in sections.values() for line in each.lines()]
     path.write_text(f"{before}{begin}\n{chr(10).join(lines)}\n{end}{after}", encoding="utf-8")
