@@ -133,7 +133,7 @@ def _cost(fold: Fold, heard: ConditionWindows, *, classes: Sequence[str]) -> tup
     header = {
         "name": "compared",
         "version": "0",
-        "algorithm": "",
+        "algorithm": "compared",
         "feature_version": FEATURE_VERSION,
         "classes": list(classes),
     }
