@@ -21,7 +21,7 @@ def purge(runtime: Runtime, prefixes: Sequence[str]) -> int:
     for prefix in prefixes:
         place = next((each for each in orphans.PLACES if prefix.startswith(each.prefix)), None)
         if place is not None:
-            found[place] += runtime.blobs.keys(prefix) if prefix.endswith("/") else [prefix]
+            found[place] += runtime.blobs.named_by(prefix)
     n_blobs = 0
     for place, keys in found.items():
         unneeded = orphans.unknown(runtime, place, keys)

@@ -302,6 +302,12 @@ class Blobs:
 
         return self._write(found)
 
+    def named_by(self, prefix: str) -> list[str]:
+        """Return the keys of removed blobs (`removed_blobs`): those below a prefix that ends in a
+        slash, or the whole key that it is.
+        """
+        return self.keys(prefix) if prefix.endswith("/") else [prefix]
+
     def size(self, key: str) -> int:
         """Return the size of a blob in bytes."""
         if (held := self._held_blob(key)) is not None:

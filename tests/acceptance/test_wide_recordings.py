@@ -40,12 +40,18 @@ def user(settings: Settings, url: str, name: str) -> Iterator[Client]:
         yield client
 
 
+def written(folder: Path, *, wide_s: int) -> tuple[Path, Path]:
+    """Write a wide recording of so many seconds, and a clip; return their files."""
+    long, clip = folder / "wide.flac", folder / "clip.flac"
+    long.write_bytes(wide.silence(wide_s))
+    clip.write_bytes(recordings.encode(recordings.demo()[: 3 * recordings.RATE_HZ]))
+    return long, clip
+
+
 def test_a_clip_of_another_waits_for_a_piece_of_a_wide_recording(
     rabbit_settings: Settings, tmp_path: Path
 ) -> None:
-    long, clip = tmp_path / "wide.flac", tmp_path / "clip.flac"
-    long.write_bytes(wide.silence(WIDE_S))
-    clip.write_bytes(recordings.encode(recordings.demo()[: 3 * recordings.RATE_HZ]))
+    long, clip = written(tmp_path, wide_s=WIDE_S)
     with (
         Cluster(rabbit_settings, tmp_path) as cluster,
         cluster.api() as other,
@@ -72,9 +78,7 @@ def test_a_clip_of_another_waits_for_a_piece_of_a_wide_recording(
 def test_wide_recordings_of_two_users_progress_together_and_survive_a_kill(
     rabbit_settings: Settings, tmp_path: Path
 ) -> None:
-    long, clip = tmp_path / "wide.flac", tmp_path / "clip.flac"
-    long.write_bytes(wide.silence(SHARED_S))
-    clip.write_bytes(recordings.encode(recordings.demo()[: 3 * recordings.RATE_HZ]))
+    long, clip = written(tmp_path, wide_s=SHARED_S)
     with (
         Cluster(rabbit_settings, tmp_path) as cluster,
         cluster.api() as third,

@@ -121,7 +121,7 @@ class Eraser:
     def _count(self, prefixes: Iterable[str], of_models: Callable[[list[str]], set[str]]) -> int:
         n_blobs = 0
         for prefix in prefixes:
-            keys = self._blobs.keys(prefix) if prefix.endswith("/") else [prefix]
+            keys = self._blobs.named_by(prefix)
             stay = of_models(keys) if prefix.startswith((TRAININGS, VALIDATIONS)) else set()
             n_blobs += len([key for key in keys if key not in stay])
         return n_blobs

@@ -183,7 +183,7 @@ class _Counted:
         self._source.check_end(self.n_bytes)
 
     def begin(self) -> None:
-        """Read the first piece; what is no recording is rejected before the store is used.
+        """Read the first piece, and reject what is not a recording before the store is used.
 
         Raises
         ------
